@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings, and the only place that reads the environment.
+
+Arguments beat the environment, which beats the defaults. A wrong argument raises
+`ValueError`; a wrong variable is warned of once and falls back. This module is also
+the `opentelemetry_environment_variables` entry point: each `OTEL_*` name in it
+becomes a flag of `opentelemetry-instrument`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields, make_dataclass
+from fnmatch import translate
+from typing import Any, NamedTuple
+
+from otel_memory import _guard, semconv
+from otel_memory.units import parse_bytes
+
+OTEL_PYTHON_MEMORY_HEAP = "OTEL_PYTHON_MEMORY_HEAP"
+"""Source of heap figures: native, tracemalloc or off. Default: native."""
+OTEL_PYTHON_MEMORY_SAMPLING = "OTEL_PYTHON_MEMORY_SAMPLING"
+"""Whether the live-heap sampler runs: true or false. Default: true."""
+OTEL_PYTHON_MEMORY_FUNCTIONS = "OTEL_PYTHON_MEMORY_FUNCTIONS"
+"""Functions that get spans, as `shop.cache:get,shop.jobs:*`. Default: none."""
+OTEL_PYTHON_MEMORY_INCLUDED_SPANS = "OTEL_PYTHON_MEMORY_INCLUDED_SPANS"
+"""Globs: names of spans that carry attributes, as `GET *,checkout`. Default: all."""
+OTEL_PYTHON_MEMORY_EXCLUDED_SPANS = "OTEL_PYTHON_MEMORY_EXCLUDED_SPANS"
+"""Globs: names of spans that carry no attributes. Default: none."""
+OTEL_PYTHON_MEMORY_SPAN_KINDS = "OTEL_PYTHON_MEMORY_SPAN_KINDS"
+"""Kinds of spans that carry attributes, as `SERVER,CONSUMER`. Default: all."""
+OTEL_PYTHON_MEMORY_MAX_SPAN_NAMES = "OTEL_PYTHON_MEMORY_MAX_SPAN_NAMES"
+"""Span names with series of their own in a process's life. Default: 200."""
+OTEL_PYTHON_MEMORY_LIMIT = "OTEL_PYTHON_MEMORY_LIMIT"
+"""Memory limit, as `512MiB`, that overrides the container's. Default: none."""
+OTEL_PYTHON_MEMORY_INTERVAL = "OTEL_PYTHON_MEMORY_INTERVAL"
+"""Seconds between two readings of the watcher. Default: 10."""
+OTEL_PYTHON_MEMORY_PROFILE_INTERVAL = "OTEL_PYTHON_MEMORY_PROFILE_INTERVAL"
+"""Seconds between two heap profiles as log events; 0 is off. Default: 0."""
+OTEL_PYTHON_MEMORY_RECEIVER = "OTEL_PYTHON_MEMORY_RECEIVER"
+"""Endpoint of the receiver of `otel-memory run`, which sets it. Default: none."""
+OTEL_PYTHON_MEMORY_RECEIVER_TOKEN = "OTEL_PYTHON_MEMORY_RECEIVER_TOKEN"
+"""The receiver's token; `otel-memory run` sets it. Default: none."""
+OTEL_PYTHON_MEMORY_RAISE = "OTEL_PYTHON_MEMORY_RAISE"
+"""Whether our own failures are raised, for tests: true or false. Default: false."""
+
+_FILTER_CACHE_SIZE = 1024
+
+_logger = logging.getLogger("otel_memory")
+_warned: set[str] = set()
+
+
+class FunctionTarget(NamedTuple):
+    """A configured function; a qualified name that ends in `*` means all there."""
+
+    module: str
+    qualname: str
+
+
+class Receiver(NamedTuple):
+    """Where `otel-memory run` listens."""
+
+    endpoint: str
+    token: str
+
+
+# Readers: from text or an argument to the value. ValueError says what is wrong.
+
+
+class _PartlyWrong(ValueError):
+    """Some entries of a list are wrong; the others can be kept."""
+
+    def __init__(self, message: str, kept: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.kept = kept
+
+
+def _boolean(value: object) -> bool:
+    text = str(value).strip().lower()
+    if not isinstance(value, bool | str) or text not in ("true", "false"):
+        raise ValueError("is neither true nor false")
+    return text == "true"
+
+
+def _source(value: object) -> str:
+    source = str(value).strip().lower()
+    if source not in semconv.CHOOSABLE_SOURCES:
+        raise ValueError(f"is not one of {', '.join(semconv.CHOOSABLE_SOURCES)}")
+    return source
+
+
+def _seconds(value: object) -> float:
+    seconds = math.nan
+    with suppress(ValueError):  # Through text: float(True) would be 1 second.
+        seconds = float(str(value))
+    # Python cannot wait for longer than TIMEOUT_MAX; a NaN fails the comparison.
+    if not 0 <= seconds <= threading.TIMEOUT_MAX:
+        raise ValueError("is not a number of seconds")
+    return seconds
+
+
+def _positive_seconds(value: object) -> float:
+    seconds = _seconds(value)
+    if seconds == 0:
+        raise ValueError("is not a number of seconds above 0")
+    return seconds
+
+
+def _count(value: object) -> int:
+    text = str(value).strip()
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise ValueError("is not a whole number of 0 or more")
+    return int(text)
+
+
+def _limit(value: object) -> int | None:
+    if value is None:
+        return None
+    limit_bytes = 0
+    if isinstance(value, str | int):
+        with suppress(ValueError):
+            limit_bytes = parse_bytes(str(value))
+    if limit_bytes == 0:
+        raise ValueError("is not a size above 0, such as 512MiB")
+    return limit_bytes
+
+
+def _entries(value: object) -> tuple[str, ...]:
+    """Read a list: entries separated by commas, or a sequence of them."""
+    entries = value.split(",") if isinstance(value, str) else value
+    if not isinstance(entries, list | tuple | set | frozenset):
+        raise ValueError("is not a list")
+    if not all(isinstance(entry, str) for entry in entries):
+        raise ValueError("is not a list of texts")
+    return tuple(entry.strip() for entry in entries if entry.strip())
+
+
+def _kinds(value: object) -> tuple[str, ...]:
+    kinds = tuple(dict.fromkeys(kind.upper() for kind in _entries(value)))
+    if not set(kinds) <= set(semconv.SPAN_KINDS):
+        raise ValueError(f"is not a list of {', '.join(semconv.SPAN_KINDS)}")
+    return kinds
+
+
+def _function_target(entry: str) -> FunctionTarget | None:
+    module, _, qualname = (part.strip() for part in entry.partition(":"))
+    *parents, last = qualname.split(".")
+    names = [*module.split("."), *parents, "_" if last == "*" else last]
+    well_formed = all(name.isidentifier() for name in names)
+    return FunctionTarget(module, qualname) if well_formed else None
+
+
+def _functions(value: object) -> tuple[str, ...]:
+    entries = _entries(value)
+    wrong = [entry for entry in entries if not _function_target(entry)]
+    if wrong:
+        raise _PartlyWrong(
+            f"has entries that are not module:function: {', '.join(map(repr, wrong))}",
+            tuple(entry for entry in entries if entry not in wrong),
+        )
+    return entries
+
+
+class Setting(NamedTuple):
+    """One setting: its variable, its field in `MemoryConfig`, and its reader."""
+
+    variable: str
+    field: str
+    read: Callable[[object], Any]
+
+
+SETTINGS = (
+    Setting(OTEL_PYTHON_MEMORY_HEAP, "heap", _source),
+    Setting(OTEL_PYTHON_MEMORY_SAMPLING, "sampling", _boolean),
+    Setting(OTEL_PYTHON_MEMORY_FUNCTIONS, "functions", _functions),
+    Setting(OTEL_PYTHON_MEMORY_INCLUDED_SPANS, "included_spans", _entries),
+    Setting(OTEL_PYTHON_MEMORY_EXCLUDED_SPANS, "excluded_spans", _entries),
+    Setting(OTEL_PYTHON_MEMORY_SPAN_KINDS, "span_kinds", _kinds),
+    Setting(OTEL_PYTHON_MEMORY_MAX_SPAN_NAMES, "max_span_names", _count),
+    Setting(OTEL_PYTHON_MEMORY_LIMIT, "limit_bytes", _limit),
+    Setting(OTEL_PYTHON_MEMORY_INTERVAL, "interval_seconds", _positive_seconds),
+    Setting(OTEL_PYTHON_MEMORY_PROFILE_INTERVAL, "profile_interval_seconds", _seconds),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryConfig:
+    """The settings of one process; each field as its environment variable.
+
+    Text is accepted as in the environment, such as "512MiB" for `limit_bytes`.
+    Empty `included_spans` and `span_kinds` mean all.
+
+    Raises:
+        ValueError: A value is wrong; the message names the field.
+    """
+
+    heap: str = semconv.SOURCE_NATIVE
+    sampling: bool = True
+    functions: tuple[str, ...] = ()
+    included_spans: tuple[str, ...] = ()
+    excluded_spans: tuple[str, ...] = ()
+    span_kinds: tuple[str, ...] = ()
+    max_span_names: int = 200
+    limit_bytes: int | None = None
+    interval_seconds: float = 10.0
+    profile_interval_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check and normalise every field."""
+        for setting in SETTINGS:
+            value = getattr(self, setting.field)
+            try:
+                object.__setattr__(self, setting.field, setting.read(value))
+            except ValueError as error:
+                message = f"{setting.field}={value!r} {error}"
+                raise ValueError(message) from None
+
+    @classmethod
+    def from_environment(
+        cls, environ: Mapping[str, str] | None = None, **arguments: Any
+    ) -> MemoryConfig:
+        """Join arguments, the environment and the defaults.
+
+        Args:
+            environ: In place of `os.environ`; then the guard's switch stays as it is.
+            **arguments: Fields; None means "not given".
+
+        Raises:
+            ValueError: An argument is wrong; the message names it.
+        """
+        if environ is None:
+            environ = os.environ
+            reraise = _read_variable(environ, OTEL_PYTHON_MEMORY_RAISE, _boolean, None)
+            if reraise is not None:
+                _guard.set_reraise(reraise)
+        unknown = arguments.keys() - {setting.field for setting in SETTINGS}
+        if unknown:
+            raise ValueError(f"unknown arguments: {', '.join(sorted(unknown))}")
+        defaults = {field.name: field.default for field in fields(cls)}
+        values = {
+            field: _read_variable(environ, variable, read, defaults[field])
+            for variable, field, read in SETTINGS
+            if arguments.get(field) is None
+        }
+        return cls(**{**arguments, **values})
+
+    def function_targets(self) -> tuple[FunctionTarget, ...]:
+        """Split the configured functions into module and qualified name."""
+        targets = map(_function_target, self.functions)
+        return tuple(target for target in targets if target)
+
+    def span_filter(self) -> SpanFilter:
+        """Compile which spans carry attributes."""
+        return SpanFilter(self.included_spans, self.excluded_spans, self.span_kinds)
+
+
+# All fields None: the declarative configuration passes every field that is not None
+# as an argument, so defaults in there would beat the environment.
+MemoryOptions = make_dataclass(
+    "MemoryOptions",
+    [(field.name, Any, None) for field in fields(MemoryConfig)],
+    namespace={
+        "__doc__": "What a configuration file may set; None means not set.",
+        "__module__": __name__,
+    },
+    frozen=True,
+    kw_only=True,
+)
+
+
+def _read_variable(
+    environ: Mapping[str, str],
+    variable: str,
+    read: Callable[[object], Any],
+    default: object,
+) -> Any:
+    """Read one variable; when it is wrong, say so and fall back."""
+    text = environ.get(variable, "").strip()
+    if not text:  # OpenTelemetry's rule: an empty variable is not set.
+        return default
+    try:
+        return read(text)
+    except ValueError as error:
+        fallback = getattr(error, "kept", default)
+        _warn_once(f"{variable}={text!r} {error}; using {fallback!r} instead")
+        return fallback
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        _logger.warning(message)
+
+
+def receiver(environ: Mapping[str, str] | None = None) -> Receiver | None:
+    """Read where `otel-memory run` listens; None when it did not start us."""
+    environ = os.environ if environ is None else environ
+    endpoint = environ.get(OTEL_PYTHON_MEMORY_RECEIVER, "").strip()
+    token = environ.get(OTEL_PYTHON_MEMORY_RECEIVER_TOKEN, "").strip()
+    return Receiver(endpoint, token) if endpoint else None
+
+
+class SpanFilter:
+    """Decides which spans carry attributes, by name and kind.
+
+    May be called on any thread. Remembers answers, as many as its bound, and which
+    globs have ever matched a name, so that one that matches nothing can be reported.
+    """
+
+    def __init__(
+        self, included: Iterable[str], excluded: Iterable[str], kinds: Iterable[str]
+    ) -> None:
+        self._included = [_Glob(OTEL_PYTHON_MEMORY_INCLUDED_SPANS, g) for g in included]
+        self._excluded = [_Glob(OTEL_PYTHON_MEMORY_EXCLUDED_SPANS, g) for g in excluded]
+        self._kinds = frozenset(kinds or semconv.SPAN_KINDS)
+        self._answers: dict[str, bool] = {}
+
+    def matches(self, name: str, kind: str) -> bool:
+        """Tell whether a span of this name and kind (`SERVER`, ...) is meant."""
+        answer = self._answers.get(name)
+        if answer is None:
+            if len(self._answers) >= _FILTER_CACHE_SIZE:
+                self._answers.clear()  # Names that explode must not hold memory.
+            answer = self._answers[name] = self._judge(name)
+        return answer and kind in self._kinds
+
+    def _judge(self, name: str) -> bool:
+        # Lists, not any(): every glob must see the name, to learn that it matches.
+        included = [glob.matches(name) for glob in self._included]
+        excluded = [glob.matches(name) for glob in self._excluded]
+        return (any(included) or not included) and not any(excluded)
+
+    def unmatched(self) -> list[str]:
+        """List what has matched no span name so far, as "VARIABLE=glob"."""
+        globs = [*self._included, *self._excluded]
+        return [f"{glob.variable}={glob.text}" for glob in globs if not glob.matched]
+
+
+class _Glob:
+    """One glob, and whether it ever matched."""
+
+    def __init__(self, variable: str, text: str) -> None:
+        self.variable = variable
+        self.text = text
+        self.matched = False
+        self._match = re.compile(translate(text)).match
+
+    def matches(self, name: str) -> bool:
+        found = self._match(name) is not None
+        self.matched = self.matched or found
+        return found

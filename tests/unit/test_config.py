@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings: arguments beat the environment, which beats the defaults."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import logging
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_memory import _guard, config, semconv
+from otel_memory.config import SETTINGS, MemoryConfig, MemoryOptions, SpanFilter
+from otel_memory.units import MIB
+
+PREFIX = "OTEL_PYTHON_MEMORY_"
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """Warn again in every test, and leave the guard's switch as it was."""
+    reraises = _guard.reraises()
+    config._warned.clear()
+    yield
+    _guard.set_reraise(reraises)
+
+
+def read(**variables: str) -> MemoryConfig:
+    return MemoryConfig.from_environment(
+        {PREFIX + name: text for name, text in variables.items()}
+    )
+
+
+def test_the_defaults_are_those_of_the_documentation() -> None:
+    assert dataclasses.asdict(read()) == {
+        "heap": "native",
+        "sampling": True,
+        "functions": (),
+        "included_spans": (),
+        "excluded_spans": (),
+        "span_kinds": (),
+        "max_span_names": 200,
+        "limit_bytes": None,
+        "interval_seconds": 10.0,
+        "profile_interval_seconds": 0.0,
+    }
+    assert MemoryConfig() == read()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("HEAP", "tracemalloc", "heap", "tracemalloc"),
+        ("HEAP", " OFF ", "heap", "off"),
+        ("SAMPLING", "false", "sampling", False),
+        ("SAMPLING", "True", "sampling", True),
+        ("FUNCTIONS", "a.b:c, d:E.f,,d:*,d:E.*", "functions", None),
+        ("INCLUDED_SPANS", "GET *, check?ut", "included_spans", ("GET *", "check?ut")),
+        ("EXCLUDED_SPANS", "health*", "excluded_spans", ("health*",)),
+        ("SPAN_KINDS", "server, CONSUMER,server", "span_kinds", ("SERVER", "CONSUMER")),
+        ("MAX_SPAN_NAMES", "0", "max_span_names", 0),
+        ("MAX_SPAN_NAMES", "1500", "max_span_names", 1500),
+        ("LIMIT", "512MiB", "limit_bytes", 512 * MIB),
+        ("LIMIT", "8388608", "limit_bytes", 8388608),
+        ("INTERVAL", "0.5", "interval_seconds", 0.5),
+        ("PROFILE_INTERVAL", "60", "profile_interval_seconds", 60.0),
+        ("PROFILE_INTERVAL", "0", "profile_interval_seconds", 0.0),
+    ],
+)
+def test_a_variable_sets_its_field(
+    variable: str, text: str, field: str, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    if value is None:
+        value = ("a.b:c", "d:E.f", "d:*", "d:E.*")
+    settings = dataclasses.asdict(read(**{variable: text}))
+    assert settings.pop(field) == value
+    defaults = dataclasses.asdict(MemoryConfig())
+    del defaults[field]
+    assert settings == defaults
+    assert not caplog.records
+
+
+WRONG = [
+    ("HEAP", "fast", "heap"),
+    ("HEAP", "lost", "heap"),
+    ("SAMPLING", "yes", "sampling"),
+    ("SAMPLING", "1", "sampling"),
+    ("SPAN_KINDS", "SERVER,FRONTEND", "span_kinds"),
+    ("MAX_SPAN_NAMES", "-1", "max_span_names"),
+    ("MAX_SPAN_NAMES", "many", "max_span_names"),
+    ("MAX_SPAN_NAMES", "1.5", "max_span_names"),
+    ("LIMIT", "plenty", "limit_bytes"),
+    ("LIMIT", "0", "limit_bytes"),
+    ("LIMIT", "-1MiB", "limit_bytes"),
+    ("INTERVAL", "0", "interval_seconds"),
+    ("INTERVAL", "-1", "interval_seconds"),
+    ("INTERVAL", "nan", "interval_seconds"),
+    ("INTERVAL", "inf", "interval_seconds"),
+    ("INTERVAL", "1e300", "interval_seconds"),
+    ("INTERVAL", "soon", "interval_seconds"),
+    ("PROFILE_INTERVAL", "-0.1", "profile_interval_seconds"),
+]
+
+
+@pytest.mark.parametrize(("variable", "text", "field"), WRONG)
+def test_a_wrong_variable_is_warned_of_once_and_falls_back(
+    variable: str, text: str, field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read(**{variable: text}) == MemoryConfig()
+    assert read(**{variable: text}) == MemoryConfig()
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("otel_memory", logging.WARNING)
+    message = record.getMessage()
+    default = getattr(MemoryConfig(), field)
+    assert f"{PREFIX}{variable}={text!r}" in message
+    assert f"using {default!r} instead" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("_variable", "text", "field"), WRONG)
+def test_the_same_as_an_argument_raises_and_names_the_argument(
+    _variable: str, text: str, field: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{field}='{text}' "):
+        MemoryConfig(**{field: text})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"^{field}='{text}' "):
+        MemoryConfig.from_environment({}, **{field: text})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("heap", 1),
+        ("sampling", 1),
+        ("functions", 7),
+        ("functions", ["no colon"]),
+        ("included_spans", [7]),
+        ("excluded_spans", {"a": 1}),
+        ("max_span_names", True),
+        ("max_span_names", 2.5),
+        ("limit_bytes", 1.5),
+        ("limit_bytes", True),
+        ("limit_bytes", -1),
+        ("interval_seconds", True),
+        ("interval_seconds", None),
+        ("interval_seconds", float("inf")),
+    ],
+)
+def test_an_argument_of_a_wrong_type_raises_and_names_it(
+    field: str, value: object
+) -> None:
+    with pytest.raises(ValueError, match=f"^{field}="):
+        MemoryConfig(**{field: value})  # type: ignore[arg-type]
+
+
+def test_every_setting_has_a_wrong_value_under_test() -> None:
+    lists_of_anything = {"functions", "included_spans", "excluded_spans"}
+    tested = {field for _, _, field in WRONG} | lists_of_anything
+    assert tested == {setting.field for setting in SETTINGS}
+
+
+def test_arguments_beat_the_environment_which_beats_the_defaults() -> None:
+    environ = {PREFIX + "HEAP": "off", PREFIX + "INTERVAL": "3"}
+    settings = MemoryConfig.from_environment(environ, heap="native")
+    assert (settings.heap, settings.interval_seconds) == ("native", 3.0)
+    assert settings.max_span_names == 200
+
+
+def test_an_argument_makes_its_variable_irrelevant(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    environ = {PREFIX + "HEAP": "nonsense"}
+    assert MemoryConfig.from_environment(environ, heap="off").heap == "off"
+    assert not caplog.records
+
+
+def test_none_as_an_argument_means_not_given() -> None:
+    environ = {PREFIX + "LIMIT": "1MiB", PREFIX + "HEAP": "off"}
+    settings = MemoryConfig.from_environment(environ, limit_bytes=None, heap=None)
+    assert (settings.limit_bytes, settings.heap) == (MIB, "off")
+
+
+def test_arguments_may_be_written_as_in_the_environment() -> None:
+    settings = MemoryConfig.from_environment(
+        {}, limit_bytes="512MiB", functions=["a:b"], span_kinds="server"
+    )
+    assert settings.limit_bytes == 512 * MIB
+    assert settings.functions == ("a:b",)
+    assert settings.span_kinds == ("SERVER",)
+
+
+def test_an_unknown_argument_raises_and_is_named() -> None:
+    with pytest.raises(ValueError, match="unknown arguments: heep"):
+        MemoryConfig.from_environment({}, heep=None)
+
+
+def test_an_empty_variable_is_not_set(caplog: pytest.LogCaptureFixture) -> None:
+    empty = {setting.variable: " " for setting in SETTINGS}
+    assert MemoryConfig.from_environment(empty) == MemoryConfig()
+    assert not caplog.records
+
+
+def test_the_process_environment_is_read_by_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(PREFIX + "MAX_SPAN_NAMES", "17")
+    assert MemoryConfig.from_environment().max_span_names == 17
+
+
+def test_malformed_functions_are_named_and_the_others_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = read(
+        FUNCTIONS="shop.cache:get, nocolon, a-b:c, :x, y:, z:*a, shop.jobs:*"
+    )
+    assert settings.functions == ("shop.cache:get", "shop.jobs:*")
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert message.startswith(PREFIX + "FUNCTIONS=")
+    for entry in ("nocolon", "a-b:c", ":x", "y:", "z:*a"):
+        assert repr(entry) in message
+    assert "using ('shop.cache:get', 'shop.jobs:*') instead" in message
+
+
+def test_functions_are_split_into_module_and_qualified_name() -> None:
+    settings = MemoryConfig(functions=("shop.cache:Cache.get", "jobs : *", "m:C.*"))
+    assert settings.function_targets() == (
+        ("shop.cache", "Cache.get"),
+        ("jobs", "*"),
+        ("m", "C.*"),
+    )
+
+
+@pytest.mark.parametrize("entry", ["a:b:c", "a..b:c", "a:b..c", "a:*.b", "a b:c", ":"])
+def test_malformed_functions_as_an_argument_raise(entry: str) -> None:
+    with pytest.raises(ValueError, match=r"^functions="):
+        MemoryConfig(functions=(entry,))
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MemoryConfig().heap = "off"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        MemoryConfig("off")  # type: ignore[call-arg]
+
+
+def test_every_field_has_one_row_and_one_variable() -> None:
+    names = [field.name for field in dataclasses.fields(MemoryConfig)]
+    assert [setting.field for setting in SETTINGS] == names
+    assert len({setting.variable for setting in SETTINGS}) == len(SETTINGS)
+
+
+def test_what_a_configuration_file_leaves_out_stays_with_the_environment() -> None:
+    """The declarative configuration passes on every field that is not None."""
+    options = MemoryOptions(heap="off")
+    passed = {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(options)
+        if getattr(options, field.name) is not None
+    }
+    settings = MemoryConfig.from_environment({PREFIX + "INTERVAL": "3"}, **passed)
+    assert (settings.heap, settings.interval_seconds) == ("off", 3.0)
+    with pytest.raises(TypeError):
+        MemoryOptions(heep="off")
+
+
+def documented_defaults() -> dict[str, str]:
+    """Collect the docstrings that follow the names of variables."""
+    body = ast.parse(Path(config.__file__).read_text(encoding="utf-8")).body
+    found = {}
+    for constant, following in pairwise(body):
+        if isinstance(constant, ast.Assign) and isinstance(following, ast.Expr):
+            name = ast.unparse(constant.targets[0])
+            found[name] = ast.literal_eval(following.value)
+    return found
+
+
+def test_every_variable_is_its_own_name_and_documents_its_default() -> None:
+    names = [name for name in vars(config) if name.startswith("OTEL_")]
+    assert {getattr(config, name) for name in names} == set(names)
+    documented = documented_defaults()
+    assert sorted(documented) == sorted(names)
+    shown = {(): ("none", "all"), None: ("none",), True: ("true",)}
+    for setting in SETTINGS:
+        default = getattr(MemoryConfig(), setting.field)
+        choices = shown.get(default) or (f"{default:g}",) if default != "native" else ()
+        said = documented[setting.variable].rpartition("Default: ")[2].rstrip(".")
+        assert said in (choices or ("native",)), setting.variable
+    assert all("Default: " in text for text in documented.values())
+
+
+@pytest.mark.parametrize(("text", "reraises"), [("true", True), ("false", False)])
+def test_the_environment_decides_whether_the_guard_raises(
+    text: str, reraises: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _guard.set_reraise(not reraises)
+    monkeypatch.setenv(PREFIX + "RAISE", text)
+    MemoryConfig.from_environment()
+    assert _guard.reraises() is reraises
+
+
+@pytest.mark.parametrize("text", [None, "", "perhaps"])
+def test_without_a_right_value_the_guard_stays_as_it_is(
+    text: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _guard.set_reraise(True)
+    monkeypatch.delenv(PREFIX + "RAISE", raising=False)
+    if text is not None:
+        monkeypatch.setenv(PREFIX + "RAISE", text)
+    MemoryConfig.from_environment()
+    assert _guard.reraises()
+
+
+def test_the_receiver_is_where_run_says() -> None:
+    endpoint = {PREFIX + "RECEIVER": "http://127.0.0.1:4711"}
+    token = {PREFIX + "RECEIVER_TOKEN": "secret"}
+    assert config.receiver({**endpoint, **token}) == ("http://127.0.0.1:4711", "secret")
+    assert config.receiver(endpoint) == ("http://127.0.0.1:4711", "")
+    assert config.receiver(token) is None
+    assert config.receiver({}) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "kind", "matches"),
+    [
+        ({}, "anything", "INTERNAL", True),
+        ({"included_spans": "GET *"}, "GET /a/{id}", "SERVER", True),
+        ({"included_spans": "GET *"}, "get /a", "SERVER", False),
+        ({"included_spans": "GET *,job"}, "job", "INTERNAL", True),
+        ({"included_spans": "job"}, "jobs", "INTERNAL", False),
+        ({"excluded_spans": "*/health"}, "GET /health", "SERVER", False),
+        ({"excluded_spans": "*/health"}, "GET /healthy", "SERVER", True),
+        ({"included_spans": "GET *", "excluded_spans": "*x"}, "GET x", "SERVER", False),
+        ({"span_kinds": "SERVER"}, "a", "SERVER", True),
+        ({"span_kinds": "SERVER"}, "a", "CLIENT", False),
+        ({"included_spans": "b", "span_kinds": "SERVER"}, "a", "SERVER", False),
+        ({"included_spans": "a*"}, "a\nb", "SERVER", True),
+    ],
+)
+def test_the_filter_judges_by_name_and_kind(
+    settings: dict[str, Any], name: str, kind: str, matches: bool
+) -> None:
+    spans = MemoryConfig(**settings).span_filter()
+    assert [spans.matches(name, kind) for _ in range(2)] == [matches] * 2
+
+
+def test_globs_that_match_nothing_are_reported_with_their_variable() -> None:
+    spans = SpanFilter(["GET *", "chekout"], ["health*", "GET /a"], ["SERVER"])
+    assert len(spans.unmatched()) == 4
+    spans.matches("GET /a", "CLIENT")
+    spans.matches("anything else", "SERVER")
+    assert spans.unmatched() == [
+        "OTEL_PYTHON_MEMORY_INCLUDED_SPANS=chekout",
+        "OTEL_PYTHON_MEMORY_EXCLUDED_SPANS=health*",
+    ]
+
+
+def test_names_that_explode_do_not_fill_the_filters_memory() -> None:
+    spans = SpanFilter(["/item/*7"], [], [])
+    for number in range(5000):
+        answer = spans.matches(f"/item/{number}", "SERVER")
+        assert answer is str(number).endswith("7")
+    assert len(spans._answers) <= config._FILTER_CACHE_SIZE
+
+
+def test_known_kinds_are_those_of_the_convention() -> None:
+    spans = MemoryConfig().span_filter()
+    assert all(spans.matches("a", kind) for kind in semconv.SPAN_KINDS)
