@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The live heap, by samples.
+ *
+ * Every byte that is handed out is chosen with probability 1/R, so a part of a
+ * block of s bytes is sampled with probability P(s) = 1 - exp(-s/R) and stands
+ * for s/P(s) bytes: unbiased, whatever the sizes (the mathematics of tcmalloc's
+ * and Go's heap profiles). A sample is kept as long as its block.
+ *
+ *  - The weight belongs to the R that its countdown was drawn with. Each thread
+ *    keeps that R; a new one counts from its next draw.
+ *  - Samples of pool blocks are protected by the GIL. Those of RAW blocks have
+ *    their own table and a lock, for RAW comes without the GIL.
+ *  - A table that is full raises R and keeps each sample with probability
+ *    P_new/P_old, so proportions stay right and the newest is never dropped.
+ *  - Memory is bounded: TABLE_MAX samples of 72 bytes in each of two tables.
+ */
+#include "pages.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUCKETS 16384
+#define TABLE_MAX 16384
+#define CHUNK 512
+#define RATE_MIN (32.0 * 1024)
+#define RATE_MAX (8.0 * 1024 * 1024)
+#define RATE_START (512.0 * 1024)
+/* A sample costs about a microsecond, so this is 0.03 % of a core. */
+#define SAMPLES_PER_SECOND 300.0
+#define WINDOW_SAMPLES 64
+#define WINDOW_NS 1000000000u
+
+typedef struct {
+    Sample *buckets[BUCKETS]; /* by page, so that a page's last sample is seen */
+    Sample *free_list;
+    size_t used;
+} Table;
+
+static Table tables[2]; /* by BlockKind: the GIL, raw_lock */
+static pthread_mutex_t raw_lock = PTHREAD_MUTEX_INITIALIZER;
+static size_t capacity = TABLE_MAX;
+
+/* Relaxed atomics: a draw may use a rate that is a moment old. */
+static _Atomic double rate = RATE_START;
+static _Atomic double rate_floor = RATE_MIN; /* raised by a full table */
+static _Atomic bool enabled;
+static _Atomic bool rate_is_fixed; /* by a test */
+static _Atomic uint64_t taken, dropped, thinned;
+static _Atomic uint64_t window_start_ns, window_samples;
+
+static inline void
+lock_nopy(BlockKind kind)
+{
+    if (kind == BLOCK_RAW) {
+        pthread_mutex_lock(&raw_lock);
+    }
+}
+
+static inline void
+unlock_nopy(BlockKind kind)
+{
+    if (kind == BLOCK_RAW) {
+        pthread_mutex_unlock(&raw_lock);
+    }
+}
+
+static double
+uniform_nopy(uint64_t *state) /* in (0, 1]; xorshift64* */
+{
+    uint64_t x = *state;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    *state = x;
+    return (double)((x * 0x2545f4914f6cdd1du) >> 11) * 0x1p-53 + 0x1p-54;
+}
+
+static inline double
+probability(double size, double r)
+{
+    return -expm1(-size / r);
+}
+
+static inline double
+weight_bytes(const Sample *sample)
+{
+    return (double)sample->size / probability((double)sample->size, sample->rate);
+}
+
+/* -------------------------------------------------------------- the rate */
+
+static uint64_t
+now_ns_nopy(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Steer R so that samples per second stay near their budget. */
+static void
+adapt_rate_nopy(void)
+{
+    if (atomic_load_explicit(&rate_is_fixed, memory_order_relaxed)) {
+        return;
+    }
+    uint64_t count = atomic_fetch_add(&window_samples, 1) + 1;
+    uint64_t now = now_ns_nopy();
+    uint64_t start = atomic_load(&window_start_ns);
+    if (start == 0) {
+        atomic_store(&window_start_ns, now);
+        return;
+    }
+    uint64_t elapsed = now - start;
+    if (count < WINDOW_SAMPLES && elapsed < WINDOW_NS) {
+        return;
+    }
+    if (!atomic_compare_exchange_strong(&window_start_ns, &start, now)) {
+        return; /* another thread does it */
+    }
+    atomic_store(&window_samples, 0);
+    double per_second = (double)count * 1e9 / (double)(elapsed + 1);
+    double factor = per_second / SAMPLES_PER_SECOND;
+    factor = factor > 4 ? 4 : factor < 0.5 ? 0.5 : factor;
+    double wanted = atomic_load(&rate) * factor;
+    if (tables[BLOCK_POOL].used < capacity / 2 && tables[BLOCK_RAW].used < capacity / 2) {
+        atomic_store(&rate_floor, RATE_MIN); /* a look is enough: no lock */
+    }
+    double floor = atomic_load(&rate_floor);
+    wanted = wanted > RATE_MAX ? RATE_MAX : wanted;
+    atomic_store(&rate, wanted < floor ? floor : wanted);
+}
+
+static void
+draw_nopy(Thread *t)
+{
+    int64_t allocated = thread_allocated(t);
+    if (!atomic_load_explicit(&enabled, memory_order_relaxed) || t->away) {
+        t->countdown = INT64_MAX / 2;
+        t->next_sample = allocated + t->countdown;
+        t->rate = 0;
+        return;
+    }
+    t->sampler_epoch = atomic_load_explicit(&core.sampler_epoch, memory_order_relaxed);
+    t->rate = atomic_load_explicit(&rate, memory_order_relaxed);
+    double distance = -log(uniform_nopy(&t->random)) * t->rate;
+    t->countdown = 1 + (int64_t)distance;
+    t->next_sample = allocated + t->countdown;
+}
+
+/* ------------------------------------------------------------- the tables */
+
+static inline size_t
+bucket_of(uintptr_t address)
+{
+    uintptr_t page = address >> PAGE_BITS;
+    return (page * 0x9e3779b97f4a7c15u >> 40) % BUCKETS;
+}
+
+static void
+forget_locked(Table *table, Sample *sample)
+{
+    record_release_nopy(sample->record);
+    stack_release_nopy(sample->stack);
+    sample->next = table->free_list;
+    table->free_list = sample;
+    table->used--;
+}
+
+static bool
+page_has_sample_locked(Table *table, uintptr_t address)
+{
+    uintptr_t page = address >> PAGE_BITS;
+    for (Sample *sample = table->buckets[bucket_of(address)]; sample != NULL;
+         sample = sample->next) {
+        if (sample->address >> PAGE_BITS == page) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+mark_page_locked(Table *table, uintptr_t address)
+{
+    uint8_t *byte = page_lookup_nopy((void *)address);
+    if (byte != NULL && !page_has_sample_locked(table, address)) {
+        __atomic_fetch_and(byte, (uint8_t)~PAGE_SAMPLED, __ATOMIC_RELAXED);
+    }
+}
+
+/* Keep a sample of probability P(size, its rate) with a lower one. */
+static bool
+thin(Sample *sample, size_t new_size, double new_rate, uint64_t *random)
+{
+    double before = probability((double)sample->size, sample->rate);
+    double after = probability((double)new_size, new_rate);
+    if (after < before && uniform_nopy(random) > after / before) {
+        return false;
+    }
+    sample->size = new_size;
+    sample->rate = (float)new_rate;
+    return true;
+}
+
+/* Make room by raising R. Doubling R halves what small samples there are. */
+static void
+thin_table_locked(Table *table, uint64_t *random)
+{
+    double new_rate = atomic_load(&rate);
+    while (table->used > capacity * 3 / 4) {
+        new_rate *= 2;
+        for (size_t i = 0; i < BUCKETS; i++) {
+            Sample **link = &table->buckets[i];
+            while (*link != NULL) {
+                Sample *sample = *link;
+                if (sample->rate < new_rate
+                    && !thin(sample, sample->size, new_rate, random)) {
+                    *link = sample->next;
+                    uintptr_t address = sample->address;
+                    forget_locked(table, sample);
+                    mark_page_locked(table, address);
+                    atomic_fetch_add(&thinned, 1);
+                } else {
+                    link = &sample->next;
+                }
+            }
+        }
+    }
+    atomic_store(&rate_floor, new_rate);
+    atomic_store(&rate, new_rate);
+}
+
+static Sample *
+sample_new_locked(Table *table, uint64_t *random)
+{
+    if (table->used >= capacity) {
+        thin_table_locked(table, random);
+    }
+    if (table->free_list == NULL) {
+        Sample *chunk = malloc(CHUNK * sizeof(*chunk)); /* kept for ever */
+        if (chunk == NULL) {
+            return NULL;
+        }
+        for (size_t i = 0; i < CHUNK; i++) {
+            chunk[i].next = table->free_list;
+            table->free_list = &chunk[i];
+        }
+    }
+    Sample *sample = table->free_list;
+    table->free_list = sample->next;
+    table->used++;
+    return sample;
+}
+
+static void
+insert_locked(Table *table, Sample *sample)
+{
+    Sample **bucket = &table->buckets[bucket_of(sample->address)];
+    sample->next = *bucket;
+    *bucket = sample;
+}
+
+/*
+ * `t->countdown` has run out within bytes [start, end) of this block: sample them, and draw anew. Also comes here once for a thread that was
+ * not seen before, and after a change of state, where no sample is due.
+ */
+void
+sample_due_nopy(Thread *t, void *block, size_t start, size_t end, BlockKind kind)
+{
+    if (!t->registered) {
+        thread_register_nopy(t);
+    }
+    double drawn_with = t->rate;
+    if (drawn_with != 0) {
+        adapt_rate_nopy();
+    }
+    draw_nopy(t);
+    if (drawn_with == 0 || start >= end || t->rate == 0) {
+        return;
+    }
+    PyThreadState *state = state_if_gil_held_nopy();
+    Stack *stack = state == NULL ? NULL : stack_capture_nopy(state);
+    uint8_t *byte = page_need_nopy(block);
+    Table *table = &tables[kind];
+    lock_nopy(kind);
+    Sample *sample = byte == NULL ? NULL : sample_new_locked(table, &t->random);
+    if (sample == NULL) {
+        unlock_nopy(kind);
+        stack_release_nopy(stack);
+        atomic_fetch_add(&dropped, 1);
+        return;
+    }
+    sample->address = (uintptr_t)block;
+    sample->start = start;
+    sample->size = end - start;
+    sample->record = t->record;
+    record_hold_nopy(t->record);
+    sample->stack = stack;
+    sample->rate = (float)drawn_with;
+    sample->born_seconds = seconds_now_nopy();
+    sample->after_end = t->record->ended;
+    insert_locked(table, sample);
+    __atomic_fetch_or(byte, PAGE_SAMPLED, __ATOMIC_RELAXED);
+    unlock_nopy(kind);
+    atomic_fetch_add_explicit(&taken, 1, memory_order_relaxed);
+}
+
+/* Take all samples of a block out of the table, before it may move or go. Only
+ * called when its page's bit is set. */
+Sample *
+sample_take_out_nopy(void *block, BlockKind kind)
+{
+    Table *table = &tables[kind];
+    uintptr_t address = (uintptr_t)block;
+    Sample *out = NULL;
+    lock_nopy(kind);
+    Sample **link = &table->buckets[bucket_of(address)];
+    while (*link != NULL) {
+        Sample *sample = *link;
+        if (sample->address == address) {
+            *link = sample->next;
+            sample->next = out;
+            out = sample;
+        } else {
+            link = &sample->next;
+        }
+    }
+    if (out != NULL) {
+        mark_page_locked(table, address);
+    }
+    unlock_nopy(kind);
+    return out;
+}
+
+static void
+put_back_one_nopy(Sample *sample, uintptr_t address, BlockKind from, BlockKind kind)
+{
+    uint8_t *byte = page_need_nopy((void *)address);
+    if (from != kind) { /* a block of one table goes on in the other */
+        Sample moved = *sample;
+        lock_nopy(from);
+        tables[from].used--;
+        sample->next = tables[from].free_list;
+        tables[from].free_list = sample;
+        unlock_nopy(from);
+        lock_nopy(kind);
+        sample = byte == NULL ? NULL
+                              : sample_new_locked(&tables[kind], &this_thread.random);
+        if (sample == NULL) {
+            unlock_nopy(kind);
+            record_release_nopy(moved.record);
+            stack_release_nopy(moved.stack);
+            atomic_fetch_add(&dropped, 1);
+            return;
+        }
+        *sample = moved;
+    } else {
+        lock_nopy(kind);
+        if (byte == NULL) {
+            forget_locked(&tables[kind], sample);
+            unlock_nopy(kind);
+            return;
+        }
+    }
+    sample->address = address;
+    insert_locked(&tables[kind], sample);
+    __atomic_fetch_or(byte, PAGE_SAMPLED, __ATOMIC_RELAXED);
+    unlock_nopy(kind);
+}
+
+/*
+ * Go on with samples that were taken out: the block is now at `block` and has
+ * `block_size` bytes. A part that lies beyond has died; one that was cut keeps
+ * its place with the probability that its new size has.
+ */
+void
+sample_put_back_nopy(Sample *list, void *block, BlockKind from, BlockKind kind,
+                     size_t block_size)
+{
+    while (list != NULL) {
+        Sample *sample = list;
+        list = sample->next;
+        bool lives = sample->start < block_size;
+        if (lives && sample->start + sample->size > block_size) {
+            lives = thin(sample, block_size - sample->start, sample->rate,
+                         &this_thread.random);
+        }
+        if (lives) {
+            put_back_one_nopy(sample, (uintptr_t)block, from, kind);
+        } else {
+            lock_nopy(from);
+            forget_locked(&tables[from], sample);
+            unlock_nopy(from);
+        }
+    }
+}
+
+void
+sample_free_nopy(void *block, BlockKind kind)
+{
+    Sample *list = sample_take_out_nopy(block, kind);
+    while (list != NULL) {
+        Sample *sample = list;
+        list = sample->next;
+        lock_nopy(kind);
+        forget_locked(&tables[kind], sample);
+        unlock_nopy(kind);
+    }
+}
+
+/* ---------------------------------------------------------------- readings */
+
+/* Copy all samples with references to what they point to. Under the GIL. */
+static Sample *
+copy_all_nopy(size_t *count)
+{
+    size_t room = tables[BLOCK_POOL].used + 16, used = 0;
+    lock_nopy(BLOCK_RAW);
+    room += tables[BLOCK_RAW].used;
+    Sample *copies = malloc(room * sizeof(*copies));
+    for (int kind = 0; copies != NULL && kind < 2; kind++) {
+        for (size_t i = 0; i < BUCKETS; i++) {
+            for (Sample *sample = tables[kind].buckets[i]; sample != NULL;
+                 sample = sample->next) {
+                copies[used] = *sample;
+                record_hold_nopy(sample->record);
+                if (sample->stack != NULL) {
+                    atomic_fetch_add(&sample->stack->references, 1);
+                }
+                used++;
+            }
+        }
+    }
+    unlock_nopy(BLOCK_RAW);
+    *count = used;
+    return copies;
+}
+
+static void
+release_all_nopy(Sample *copies, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        record_release_nopy(copies[i].record);
+        stack_release_nopy(copies[i].stack);
+    }
+    free(copies);
+}
+
+static Pair *
+pair_of_sample_py(const Sample *sample)
+{
+    return pair_of_record_py(sample->record, sample->after_end,
+                             sample->stack != NULL && sample->stack->in_import);
+}
+
+/* Set `live` and `live_samples` of all rows. */
+void
+sampler_fill_pairs_py(void)
+{
+    size_t count;
+    Sample *copies = copy_all_nopy(&count);
+    pairs_clear_live_py();
+    for (size_t i = 0; copies != NULL && i < count; i++) {
+        Pair *pair = pair_of_sample_py(&copies[i]);
+        if (pair != NULL) {
+            pair->live += weight_bytes(&copies[i]);
+            pair->live_samples++;
+        }
+    }
+    release_all_nopy(copies, copies == NULL ? 0 : count);
+}
+
+typedef struct {
+    Pair *pair;
+    Stack *stack;
+    double live;
+    unsigned samples;
+    uint32_t born_seconds; /* of the oldest */
+} Group;
+
+static int
+by_key(const void *a, const void *b)
+{
+    const Group *x = a, *y = b;
+    if (x->pair != y->pair) {
+        return (uintptr_t)x->pair < (uintptr_t)y->pair ? -1 : 1;
+    }
+    if (x->stack != y->stack) {
+        return (uintptr_t)x->stack < (uintptr_t)y->stack ? -1 : 1;
+    }
+    return 0;
+}
+
+static int
+by_live(const void *a, const void *b)
+{
+    const Group *x = a, *y = b;
+    return x->live > y->live ? -1 : x->live < y->live;
+}
+
+/* A list of (sort, name, kind, entry, frames, live bytes, samples, oldest age in
+ * seconds), largest first, at most `limit` long. */
+PyObject *
+sampler_stacks_py(Py_ssize_t limit)
+{
+    size_t count, groups_used = 0;
+    Sample *copies = copy_all_nopy(&count);
+    Group *groups = copies == NULL ? NULL : malloc((count + 1) * sizeof(*groups));
+    if (groups == NULL) {
+        release_all_nopy(copies, copies == NULL ? 0 : count);
+        return PyErr_NoMemory();
+    }
+    for (size_t i = 0; i < count; i++) {
+        groups[i] = (Group){pair_of_sample_py(&copies[i]), copies[i].stack,
+                            weight_bytes(&copies[i]), 1, copies[i].born_seconds};
+    }
+    qsort(groups, count, sizeof(*groups), by_key);
+    for (size_t i = 0; i < count; i++) {
+        Group *last = groups_used == 0 ? NULL : &groups[groups_used - 1];
+        if (last != NULL && by_key(last, &groups[i]) == 0) {
+            last->live += groups[i].live;
+            last->samples++;
+            if (groups[i].born_seconds < last->born_seconds) {
+                last->born_seconds = groups[i].born_seconds;
+            }
+        } else {
+            groups[groups_used++] = groups[i];
+        }
+    }
+    qsort(groups, groups_used, sizeof(*groups), by_live);
+    if ((size_t)limit < groups_used) {
+        groups_used = (size_t)limit;
+    }
+    /* From here on Python allocates, and other code may run: rows may be retired
+     * only by the caller, stacks are held by the copies. */
+    uint32_t now = seconds_now_nopy();
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list != NULL && i < groups_used; i++) {
+        Group *group = &groups[i];
+        if (group->pair == NULL) {
+            continue;
+        }
+        PyObject *frames = stack_frames_py(group->stack);
+        PyObject *item
+            = frames == NULL
+                  ? NULL
+                  : Py_BuildValue("(OOiONLII)", sort_name(group->pair->sort),
+                                  group->pair->name, (int)group->pair->kind,
+                                  group->pair->entry, frames,
+                                  (long long)(group->live + 0.5), group->samples,
+                                  (unsigned)(now - group->born_seconds));
+        if (item == NULL || PyList_Append(list, item) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(item);
+    }
+    free(groups);
+    release_all_nopy(copies, count);
+    return list;
+}
+
+SamplerHealth
+sampler_health_nopy(void)
+{
+    lock_nopy(BLOCK_RAW);
+    size_t live = tables[BLOCK_POOL].used + tables[BLOCK_RAW].used;
+    unlock_nopy(BLOCK_RAW);
+    return (SamplerHealth){taken, dropped, live, thinned, rate};
+}
+
+/* ---------------------------------------------------------------- switches */
+
+void
+sampler_enable_nopy(bool on, uint64_t seed)
+{
+    atomic_store(&enabled, on);
+    Thread *t = &this_thread;
+    if (seed != 0) {
+        t->random = seed;
+    }
+    /* Other threads draw anew when they next look for their record. */
+    atomic_fetch_add(&core.sampler_epoch, 1);
+    thread_draw_soon(t);
+}
+
+/* For tests; 0 goes back to adapting. */
+void
+sampler_fix_rate(double rate_bytes)
+{
+    atomic_store(&rate_is_fixed, rate_bytes > 0);
+    atomic_store(&rate, rate_bytes > 0 ? rate_bytes : RATE_START);
+    atomic_store(&rate_floor, RATE_MIN);
+    atomic_fetch_add(&core.sampler_epoch, 1);
+    thread_draw_soon(&this_thread);
+}
+
+/* For tests. Returns what it was. */
+size_t
+sampler_set_capacity(size_t samples)
+{
+    size_t before = capacity;
+    capacity = samples < 64 ? 64 : samples > TABLE_MAX ? TABLE_MAX : samples;
+    return before;
+}
+
+void
+sampler_prefork_nopy(void)
+{
+    pthread_mutex_lock(&raw_lock);
+}
+
+/* The child keeps all samples: it has all the blocks. */
+void
+sampler_postfork_nopy(bool child)
+{
+    if (child) {
+        pthread_mutex_init(&raw_lock, NULL);
+        atomic_store(&window_start_ns, 0);
+        atomic_store(&window_samples, 0);
+    } else {
+        pthread_mutex_unlock(&raw_lock);
+    }
+}
