@@ -298,6 +298,11 @@ def _warn_once(message: str) -> None:
         _logger.warning(message)
 
 
+def sdk_is_disabled() -> bool:
+    """Tell whether OpenTelemetry's own switch turns everything off."""
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
 def receiver(environ: Mapping[str, str] | None = None) -> Receiver | None:
     """Read where `otel-memory run` listens; None when it did not start us."""
     environ = os.environ if environ is None else environ

@@ -308,8 +308,10 @@ typedef struct {
     PyInterpreterState *interpreter; /* the only one that is attributed */
     PyTypeObject *record_type;
     PyObject *variable; /* the ContextVar that carries RecordObjects */
-    bool attributing;   /* off: everything goes to (no span) */
+    bool spans_wanted;  /* make records for spans */
+    bool attributing;   /* and charge them; off: everything goes to (no span) */
     bool installed;
+    bool lost; /* somebody took our hooks out: no figure is right any more */
     /* Raised when threads must draw anew, since sampling was turned on. */
     _Atomic uint32_t sampler_epoch;
 } Core;

@@ -162,7 +162,8 @@ set_attributing(PyObject *Py_UNUSED(self), PyObject *on)
     if (truth < 0) {
         return NULL;
     }
-    core.attributing = truth;
+    core.spans_wanted = truth;
+    core.attributing = truth && !core.lost;
     thread_resync_nopy();
     Py_RETURN_NONE;
 }
@@ -191,6 +192,21 @@ static PyObject *
 probe(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
     return PyBool_FromLong(core.installed && hooks_probe_py());
+}
+
+static PyObject *
+mark_lost(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
+{
+    core.lost = true;
+    core.attributing = false;
+    sampler_enable_nopy(false, 0);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+is_lost(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
+{
+    return PyBool_FromLong(core.lost);
 }
 
 static PyObject *
@@ -309,7 +325,7 @@ after_fork_in_child(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 static PyObject *
 finalize(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
-    core.attributing = false;
+    core.spans_wanted = core.attributing = false;
     state_forget_nopy();
     sampler_enable_nopy(false, 0);
     Py_RETURN_NONE;
@@ -337,6 +353,10 @@ static PyMethodDef methods[] = {
                "for this thread, a smaller table.")},
     {"probe", probe, METH_NOARGS,
      PyDoc_STR("probe()\n--\n\nWhether allocations are still counted.")},
+    {"mark_lost", mark_lost, METH_NOARGS,
+     PyDoc_STR("mark_lost()\n--\n\nNo figure is right any more.")},
+    {"is_lost", is_lost, METH_NOARGS,
+     PyDoc_STR("is_lost()\n--\n\nWhether somebody took our hooks out.")},
     {"totals", totals, METH_NOARGS,
      PyDoc_STR("totals()\n--\n\n(bytes in use, bytes ever allocated) since install.")},
     {"pairs", pairs, METH_NOARGS,

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory of Python services by span: OpenTelemetry instrumentation.
+
+The public names, nothing else; nothing happens at import.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otel_memory.config import MemoryConfig
+    from otel_memory.figures import MemoryFigures
+    from otel_memory.functions import track_memory
+    from otel_memory.instrumentor import MemoryInstrumentor
+
+__all__ = ["MemoryConfig", "MemoryFigures", "MemoryInstrumentor", "track_memory"]
+
+_HOMES = {
+    "MemoryConfig": "otel_memory.config",
+    "MemoryFigures": "otel_memory.figures",
+    "MemoryInstrumentor": "otel_memory.instrumentor",
+    "track_memory": "otel_memory.functions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: the CLI needs no SDK."""
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return version("otel-memory")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    return getattr(import_module(_HOMES[name]), name)

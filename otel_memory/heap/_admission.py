@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which rows have series of their own, where span names may explode.
+
+A scanner's raw URLs must not become thousands of series, and a set that rotates
+would overflow the SDK's 2,000 for good. So a name is admitted once it matters, keeps
+its series from then on, and the rest is one row, `(other)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from otel_memory import semconv
+from otel_memory.heap._rows import Pair
+
+LIVE_BYTES_MIN = 1024 * 1024
+COMPLETIONS_SHARE_MIN = 0.01
+# Before so many completions a share says nothing: the first of two is 50 %.
+COMPLETIONS_MIN = 20
+RETIRE_ABOVE = 1000
+"""How many rows that were not admitted are kept apart before they are summed."""
+
+_Key = tuple[str, str, str, str]
+
+
+def _key(pair: Pair) -> _Key:
+    return (pair.sort, pair.name, pair.kind, pair.entry)
+
+
+class Admission:
+    """Decides which rows are shown, and sums the rest.
+
+    Not safe for threads; its caller is.
+
+    Args:
+        max_names: How many span names are ever admitted in a process's life.
+    """
+
+    def __init__(self, max_names: int) -> None:
+        self._max_names = max_names
+        self._admitted: dict[str, None] = {}
+        # What an admitted row had been counted under (other) before, so that no
+        # counter ever falls.
+        self._counted_as_other: dict[_Key, tuple[int, int]] = {}
+        self._others_before: dict[_Key, tuple[int, int]] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether names beyond the limit wanted in."""
+        return self._refused > 0
+
+    _refused = 0
+
+    def admit(self, pairs: Iterable[Pair]) -> tuple[list[Pair], list[Pair]]:
+        """Split one reading.
+
+        Returns:
+            The rows to show, with `(other)` among them where there is one, and the
+            rows that the source may sum up.
+        """
+        pairs = list(pairs)
+        self._learn([pair for pair in pairs if pair.sort == semconv.SORT_SPAN])
+        shown, others = [], []
+        for pair in pairs:
+            is_name = pair.sort in (semconv.SORT_SPAN, semconv.SORT_AFTER_END)
+            name = pair.name.removesuffix(semconv.AFTER_END_SUFFIX)
+            if pair.sort == semconv.SORT_OTHER:
+                others.append(pair)
+            elif not is_name or name in self._admitted:
+                shown.append(self._without_others_share(pair))
+            else:
+                others.append(pair)
+        if others or self._counted_as_other:
+            shown.append(self._sum(others))
+        unadmitted = [pair for pair in others if pair.sort == semconv.SORT_SPAN]
+        self._others_before = {
+            _key(pair): (pair.count, pair.allocated_bytes) for pair in unadmitted
+        }
+        idle = [pair for pair in unadmitted if pair.live_bytes == 0]
+        if len(unadmitted) <= RETIRE_ABOVE:
+            return shown, []
+        for pair in idle:
+            self._others_before.pop(_key(pair))
+        return shown, idle
+
+    def _learn(self, pairs: list[Pair]) -> None:
+        total = sum(pair.count for pair in pairs)
+        few = len({pair.name for pair in pairs}) <= self._max_names // 4
+        live: dict[str, int] = {}
+        count: dict[str, int] = {}
+        for pair in pairs:
+            live[pair.name] = live.get(pair.name, 0) + pair.live_bytes
+            count[pair.name] = count.get(pair.name, 0) + pair.count
+        for name in sorted(live, key=lambda name: (-live[name], -count[name])):
+            if name in self._admitted:
+                continue
+            matters = live[name] >= LIVE_BYTES_MIN or (
+                total >= COMPLETIONS_MIN
+                and count[name] >= COMPLETIONS_SHARE_MIN * total
+            )
+            # As long as names are few, all of them are welcome.
+            if matters or few:
+                if len(self._admitted) < self._max_names:
+                    self._admitted[name] = None
+                else:
+                    self._refused += 1
+
+    def _without_others_share(self, pair: Pair) -> Pair:
+        key = _key(pair)
+        if key in self._others_before:
+            self._counted_as_other[key] = self._others_before.pop(key)
+        count, allocated = self._counted_as_other.get(key, (0, 0))
+        return pair._replace(
+            count=pair.count - count, allocated_bytes=pair.allocated_bytes - allocated
+        )
+
+    def _sum(self, others: list[Pair]) -> Pair:
+        moved = self._counted_as_other.values()
+        return Pair(
+            semconv.SORT_OTHER,
+            semconv.ROW_OTHER,
+            semconv.NO_SPAN_KIND,
+            semconv.ROW_OTHER,
+            sum(pair.count for pair in others) + sum(count for count, _ in moved),
+            sum(pair.allocated_bytes for pair in others)
+            + sum(allocated for _, allocated in moved),
+            max((pair.peak_bytes for pair in others), default=0),
+            sum(pair.live_bytes for pair in others),
+            sum(pair.live_samples for pair in others),
+        )

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Heap figures from the counting core."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from importlib import _bootstrap  # type: ignore[attr-defined]
+
+from otel_memory import semconv
+from otel_memory.heap import _core
+from otel_memory.heap._rows import Pair, SampledStack, SamplerHealth
+
+KIND_WORDS = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
+"""By the value of OpenTelemetry's SpanKind, which is the core's index."""
+
+LOST = (
+    "another tool took the allocator hooks out (tracemalloc.stop() does, when "
+    "tracemalloc was started first); restart the process without it"
+)
+
+_watches_the_end = False
+
+
+def install() -> str | None:
+    """Hook the allocators, once in the life of a process.
+
+    Returns:
+        None, or why it cannot be.
+    """
+    global _watches_the_end
+    reason: str | None = _core.install(_bootstrap._find_and_load.__code__)
+    if reason is None and not _watches_the_end:
+        _watches_the_end = True
+        atexit.register(_core.finalize)
+        os.register_at_fork(after_in_child=_core.after_fork_in_child)
+    return reason
+
+
+def _name_and_kind(sort: str, name: str, kind: int) -> tuple[str, str]:
+    if sort == semconv.SORT_AFTER_END:
+        return semconv.after_end_row(name), KIND_WORDS[kind]
+    return name, KIND_WORDS[kind] if sort == semconv.SORT_SPAN else ""
+
+
+class NativeSource:
+    """The counting core, switched on."""
+
+    native_covered = False
+
+    def __init__(self, *, sampling: bool) -> None:
+        self.name = semconv.SOURCE_NATIVE
+        self.reason: str | None = None
+        self._sampling = sampling
+        _core.set_attributing(True)
+        _core.set_sampling(sampling)
+
+    def usage_bytes(self) -> int | None:
+        """Bytes in use since the hooks went in; None once they are lost."""
+        if self._is_lost():
+            return None
+        return max(_core.totals()[0], 0)
+
+    def pairs(self) -> list[Pair]:
+        """All rows."""
+        if self._is_lost():
+            return []
+        return [
+            Pair(sort, *_name_and_kind(sort, name, kind), entry, *figures)
+            for sort, name, kind, entry, *figures in _core.pairs()
+        ]
+
+    def retire(self, pairs: list[Pair]) -> None:
+        """Sum these rows into `(other)`."""
+        for pair in pairs:
+            if pair.sort == semconv.SORT_SPAN:
+                _core.retire_pair(pair.name, KIND_WORDS.index(pair.kind), pair.entry)
+
+    def stacks(self, limit: int) -> list[SampledStack]:
+        """The largest live stacks."""
+        if self._is_lost():
+            return []
+        return [
+            SampledStack(sort, *_name_and_kind(sort, name, kind), *rest)
+            for sort, name, kind, *rest in _core.stacks(limit)
+        ]
+
+    def health(self) -> SamplerHealth | None:
+        """How the sampler does."""
+        if not self._sampling or self._is_lost():
+            return None
+        health = _core.health()
+        return SamplerHealth(*(health[field] for field in SamplerHealth._fields))
+
+    def check(self) -> None:
+        """Allocate a probe in each domain: it must be counted."""
+        if not _core.probe():
+            _core.mark_lost()
+        self._is_lost()
+
+    def _is_lost(self) -> bool:
+        if self.reason is None and _core.is_lost():
+            self.name, self.reason = semconv.SOURCE_LOST, LOST
+        return self.reason is not None
+
+    def close(self) -> None:
+        """Charge no span any more, and take no samples."""
+        _core.set_sampling(False)
+        _core.set_attributing(False)
+        _core.forget_spans()

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The entry point of `opentelemetry-instrument`: wiring and unwiring only."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from collections.abc import Collection
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
+    BaseInstrumentor,
+)
+
+from otel_memory import _guard, metrics, semconv, spans
+from otel_memory.config import (
+    OTEL_PYTHON_MEMORY_HEAP,
+    MemoryConfig,
+    MemoryOptions,
+    SpanFilter,
+    sdk_is_disabled,
+)
+from otel_memory.configured import ConfiguredFunctions
+from otel_memory.heap import HeapSource, open_source
+from otel_memory.watcher import Watcher
+
+_logger = logging.getLogger("otel_memory")
+_PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider")
+
+
+def _version() -> str:
+    try:
+        return version("otel-memory")
+    except PackageNotFoundError:
+        return ""
+
+
+def _open_source(config: MemoryConfig) -> HeapSource:
+    source = open_source(config.heap, sampling=config.sampling)
+    if source.name == semconv.SOURCE_NATIVE:
+        reason = spans.why_not_attributable()
+        if reason is not None:
+            source.close()
+            source = open_source(semconv.SOURCE_OFF)
+            source.reason = reason  # type: ignore[misc]
+    # The environment's sitecustomize runs in sub-interpreters too: not a word there.
+    if source.reason is not None and "sub-interpreter" not in source.reason:
+        _logger.warning(
+            "no heap figures (%s=%s): %s; spans carry RSS only",
+            OTEL_PYTHON_MEMORY_HEAP,
+            config.heap,
+            source.reason,
+        )
+    return source
+
+
+class _Wiring:
+    """What one `instrument()` set up, and `uninstrument()` takes down."""
+
+    def __init__(self, config: MemoryConfig, providers: dict[str, Any]) -> None:
+        self.source = _open_source(config)
+        native = self.source.name == semconv.SOURCE_NATIVE
+        has_filter = config.included_spans or config.excluded_spans or config.span_kinds
+        self.span_filter: SpanFilter | None = (
+            config.span_filter() if has_filter else None
+        )
+        spans.install(native=native, span_filter=self.span_filter)
+        self.functions = ConfiguredFunctions(config.function_targets())
+        self.functions.start()
+        metrics.start(
+            metrics.Readout(self.source, config),
+            providers.get("meter_provider"),
+            _version(),
+        )
+        self.watcher = Watcher(
+            self.source, config, providers.get("logger_provider"), _version()
+        )
+        self.watcher.start()
+
+    def close(self) -> None:
+        """Take everything down; allocator hooks stay in, counting for nobody."""
+        self.watcher.stop(final=False)
+        metrics.stop()
+        spans.uninstall()
+        self.functions.close()
+        self.source.close()
+
+    @_guard.guard("instrumentor: at exit")
+    def at_exit(self) -> None:
+        """Send the last profile, and say what was configured for nothing."""
+        self.watcher.stop(final=True)
+        self.functions.warn_of_unseen()
+        for glob in self.span_filter.unmatched() if self.span_filter else ():
+            _logger.warning("%s matched no span name", glob)
+
+
+_wiring: _Wiring | None = None
+
+
+def _at_exit() -> None:
+    if _wiring is not None:
+        _wiring.at_exit()
+
+
+class MemoryInstrumentor(BaseInstrumentor):
+    """Measure what spans allocate, free and hold.
+
+    `instrument()` takes the fields of `MemoryConfig`, and `meter_provider` and
+    `logger_provider`. A wrong argument raises `ValueError`; a wrong environment
+    variable warns and falls back.
+    """
+
+    # No __init__: BaseInstrumentor is a singleton whose __init__ runs at every call.
+
+    configuration = MemoryOptions
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Nothing: always active."""
+        return ()
+
+    def _instrument(self, **kwargs: Any) -> None:
+        if sdk_is_disabled():
+            return
+        providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
+        config = MemoryConfig.from_environment(**kwargs)
+        # An exception from here would stop every instrumentor that comes later.
+        with _guard.guard("instrumentor: instrument"):
+            _start(config, providers)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        global _wiring
+        wiring, _wiring = _wiring, None
+        if wiring is not None:
+            atexit.unregister(_at_exit)
+            with _guard.guard("instrumentor: uninstrument"):
+                wiring.close()
+
+
+def _start(config: MemoryConfig, providers: dict[str, Any]) -> None:
+    global _wiring
+    _wiring = _Wiring(config, providers)
+    # After the providers were made, so it runs before they shut down.
+    atexit.register(_at_exit)
