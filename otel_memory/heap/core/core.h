@@ -332,16 +332,15 @@ seconds_now_nopy(void)
 #endif
 
 /* state.c. Written under the GIL at start and at the end. */
-extern PyThreadState *volatile *state_slot;
-void state_init_py(void);
+extern PyThreadState **state_slot;
+int state_init_py(void);
 void state_forget_nopy(void);
 
 /* The thread state that holds the GIL, for callers that do hold it. */
 static inline PyThreadState *
 state_current_nopy(void)
 {
-    PyThreadState *volatile *slot = state_slot;
-    return LIKELY(slot != NULL) ? *slot : STATE_BY_CALL();
+    return *(PyThreadState *volatile *)state_slot;
 }
 
 /* pycore_context.h of 3.10 to 3.13, so far as we read it; context_init_py

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The functions and the type that Python sees. See heap/_core.pyi. */
-#include "core.h"
+#include "pages.h"
 
 #include <structmember.h>
 
@@ -143,7 +143,13 @@ install(PyObject *module, PyObject *find_and_load_code)
         return PyUnicode_FromString(
             "this CPython keeps context variables in an unknown way");
     }
-    state_init_py();
+    if (state_init_py() < 0) {
+        return PyUnicode_FromString("this CPython keeps its thread state elsewhere");
+    }
+    if (pages_init() < 0) {
+        return PyUnicode_FromString(
+            "no address space is left for 8 GiB of empty table (ulimit -v)");
+    }
     if (threads_init() < 0) {
         return PyUnicode_FromString("no thread key is left");
     }

@@ -186,9 +186,11 @@ page_has_sample_locked(Table *table, uintptr_t address)
 static void
 mark_page_locked(Table *table, uintptr_t address)
 {
-    uint8_t *byte = page_lookup_nopy((void *)address);
-    if (byte != NULL && !page_has_sample_locked(table, address)) {
-        __atomic_fetch_and(byte, (uint8_t)~PAGE_SAMPLED, __ATOMIC_RELAXED);
+    if (!page_has_sample_locked(table, address)) {
+        uint8_t *byte = page_need_nopy((void *)address); /* writable since it was set */
+        if (byte != NULL) {
+            __atomic_fetch_and(byte, (uint8_t)~PAGE_SAMPLED, __ATOMIC_RELAXED);
+        }
     }
 }
 

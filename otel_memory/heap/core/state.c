@@ -21,23 +21,28 @@
 #include "core.h"
 
 static PyThreadState *no_state;
-PyThreadState *volatile *state_slot = (PyThreadState *volatile *)&no_state;
+PyThreadState **state_slot = &no_state;
 
-void
+/* 0, or -1 when the place is not where we look for it. */
+int
 state_init_py(void)
 {
-    PyThreadState *volatile *slot;
+    PyThreadState **slot;
 #if PY_VERSION_HEX >= 0x030C0000
-    slot = (PyThreadState *volatile *)&core.interpreter->ceval.gil->last_holder;
+    slot = (PyThreadState **)&core.interpreter->ceval.gil->last_holder;
 #else
-    slot = (PyThreadState *volatile *)&_PyRuntime.gilstate.tstate_current;
+    slot = (PyThreadState **)&_PyRuntime.gilstate.tstate_current;
 #endif
-    state_slot = *slot == STATE_BY_CALL() ? slot : NULL; /* NULL: call */
+    if (*slot != STATE_BY_CALL()) {
+        return -1;
+    }
+    state_slot = slot;
+    return 0;
 }
 
 /* The interpreter ends: its thread states go, so the hooks see none. */
 void
 state_forget_nopy(void)
 {
-    state_slot = (PyThreadState *volatile *)&no_state;
+    state_slot = &no_state;
 }
