@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`otel-memory run`: run a command and say which of its operations hold memory."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from otel_memory.cli.child import Child, instrumented
+from otel_memory.cli.console import open_console, require_rich
+from otel_memory.cli.environment import child_environment
+from otel_memory.cli.hints import why_nothing_arrived
+from otel_memory.cli.live import LiveTable
+from otel_memory.cli.tables import print_summary
+from otel_memory.errors import CommandError
+from otel_memory.recording.file import RecordingWriter, Start, open_private
+from otel_memory.recording.fold import SummaryBuilder, summarise
+from otel_memory.recording.otlp import Json
+from otel_memory.recording.receiver import Receiver
+from otel_memory.recording.recorder import Recorder
+from otel_memory.recording.redact import redact_command
+from otel_memory.recording.summary import Summary
+
+_PROFILE_INTERVAL_SECONDS = 2.0
+_SECONDS_BY_UNIT = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?)(?P<unit>[a-z]*)")
+
+
+class RunCommand:
+    """Run a command and say which of its spans hold memory.
+
+    The command is started under opentelemetry-instrument, and needs no collector or
+    other backend: it reports to otel-memory itself. Exporters that are configured
+    stay. The exit code is the command's.
+
+      otel-memory run -- python app.py
+      otel-memory run --record run.jsonl --duration 4h -- gunicorn shop:app
+    """
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Describe the arguments."""
+        parser.usage = "otel-memory run [options] -- COMMAND [ARGUMENT ...]"
+        parser.add_argument(
+            "--record", type=Path, metavar="FILE", help="keep the recording in FILE"
+        )
+        parser.add_argument(
+            "--json",
+            type=Path,
+            metavar="FILE",
+            help="write the figures as JSON",
+        )
+        parser.add_argument(
+            "--force", action="store_true", help="overwrite files that exist"
+        )
+        parser.add_argument(
+            "--duration",
+            type=parse_duration,
+            metavar="TIME",
+            help="interrupt the command after TIME, such as 90s, 30m or 4h",
+        )
+        parser.add_argument(
+            "--interval",
+            type=parse_duration,
+            metavar="TIME",
+            default=_PROFILE_INTERVAL_SECONDS,
+            help="time between two profiles of the live heap (default: 2s)",
+        )
+        parser.add_argument(
+            "--no-live",
+            action="store_true",
+            help="show no live table, even in a terminal",
+        )
+        parser.add_argument(
+            "command",
+            nargs=argparse.REMAINDER,
+            metavar="COMMAND",
+            help="what to run",
+        )
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Run the command, then print the summary to standard error."""
+        require_rich()
+        launched = instrumented(arguments.command)
+        with ExitStack() as stack:
+            # Before anything runs for hours, to find that its result has no place.
+            json_file = (
+                stack.enter_context(open_private(arguments.json, force=arguments.force))
+                if arguments.json
+                else None
+            )
+            path = arguments.record or _temporary_path(stack)
+            start = Start(
+                tuple(redact_command(arguments.command)), os.getcwd(), time.time()
+            )
+            session = _Session(
+                start, RecordingWriter(path, start, force=arguments.force)
+            )
+            exit_code = session.run(launched, arguments)
+            summary = summarise(path)
+            if json_file:
+                json.dump(summary.to_dict(), json_file, indent=2)
+                json_file.write("\n")
+        with suppress(BrokenPipeError):  # Nobody reads it; the exit code stays.
+            _report(summary, arguments)
+        return exit_code
+
+
+def _report(summary: Summary, arguments: argparse.Namespace) -> None:
+    # To standard error: standard output is the command's.
+    sys.stdout.flush()
+    console = open_console(sys.stderr)
+    console.print()
+    print_summary(console, summary)
+    if not summary.processes:
+        for hint in why_nothing_arrived(os.environ, arguments.command):
+            console.print(f"Hint: {hint}")
+    if arguments.record:
+        console.print(f"Recording: {arguments.record}", soft_wrap=True)
+
+
+class _Session:
+    """One run: the receiver, the recording and the live table around a command."""
+
+    def __init__(self, start: Start, writer: RecordingWriter) -> None:
+        self._start = start
+        self._recorder = Recorder(writer)
+        self._builder = SummaryBuilder(start)
+        # Receives on many threads, is summed up on the main one.
+        self._builder_lock = threading.Lock()
+        self._is_live = False
+
+    def run(self, launched: list[str], arguments: argparse.Namespace) -> int:
+        exit_code: int | None = None
+        self._is_live = sys.stdout.isatty() and not arguments.no_live
+        try:
+            with Receiver(self._take) as receiver, ExitStack() as stack:
+                environ = child_environment(
+                    os.environ,
+                    arguments.command,
+                    endpoint=receiver.endpoint,
+                    token=receiver.token,
+                    profile_interval_seconds=arguments.interval,
+                )
+                tick = self._tick(stack)
+                exit_code = Child(launched, environ).wait(tick, arguments.duration)
+        finally:
+            self._recorder.close(exit_code)
+        return exit_code
+
+    def _tick(self, stack: ExitStack) -> Callable[[], None]:
+        if not self._is_live:
+            return lambda: None
+        table = LiveTable(sys.stdout.fileno(), self._summary)
+        return stack.enter_context(table).tick
+
+    def _take(self, signal: str, line: Json) -> None:
+        if self._is_live:
+            with self._builder_lock:
+                self._builder.add(line)
+        self._recorder.record(signal, line)
+
+    def _summary(self) -> Summary:
+        with self._builder_lock:
+            return self._builder.build(None)
+
+
+def _temporary_path(stack: ExitStack) -> Path:
+    try:
+        directory = tempfile.TemporaryDirectory(prefix="otel-memory-")
+    except OSError as error:
+        raise CommandError(f"no place for a recording: {error.strerror}") from None
+    return Path(stack.enter_context(directory), "recording.jsonl")
+
+
+def parse_duration(text: str) -> float:
+    """Read a time such as "90s", "30m", "4h" or "10"; seconds without a unit.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is not such a time.
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    factor = _SECONDS_BY_UNIT.get(match["unit"] or "s") if match else None
+    if match is None or factor is None or float(match["number"]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90s or 4h")
+    return float(match["number"]) * factor

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Show a summary as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from otel_memory.recording.summary import Process, Site, Summary
+from otel_memory.semconv import SORT_SPAN, SOURCE_LOST, SOURCE_NATIVE, SOURCE_OFF
+from otel_memory.units import format_bytes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+UNKNOWN = "-"
+"""Shown for what was not measured."""
+
+_ROWS_MAX = 10
+_WIDE_COLUMNS = 100
+_INDENT_COLUMNS = 2
+
+_LIVE_SENTENCE = (
+    "Live: bytes born in such spans and not freed at the end of the run, by whomever; "
+    "estimated from samples. Growth: live now minus live when first seen."
+)
+_NO_VERDICT_SENTENCE = (
+    "Rows are ranked by live bytes, which is not a verdict: a cache that fills looks "
+    "like a leak until it has been watched for long enough."
+)
+
+
+class Column(NamedTuple):
+    """One column of a table.
+
+    Attributes:
+        title: Its heading.
+        cell: Writes the cell of one row.
+        is_name: Text of any length, which is cut where there is no room.
+        shorter: Writes the cell where there is little room.
+        is_wide: Shown in wide terminals only.
+    """
+
+    title: str
+    cell: Callable[[Any], str]
+    is_name: bool = False
+    shorter: Callable[[Any], str] | None = None
+    is_wide: bool = False
+
+
+def size(size_bytes: int | None, *, signed: bool = False) -> str:
+    """Write a size, or that it was not measured."""
+    return UNKNOWN if size_bytes is None else format_bytes(size_bytes, signed=signed)
+
+
+def number(count: int | None) -> str:
+    """Write a count, or that it was not measured."""
+    return UNKNOWN if count is None else f"{count:,}"
+
+
+def _covered(process: Process) -> str:
+    words = {None: UNKNOWN, True: "yes", False: "no"}
+    return words[process.native_covered]
+
+
+def _lacks_native(process: Process) -> bool:
+    return process.heap_source == SOURCE_NATIVE and process.native_covered is False
+
+
+def _place(site: Site) -> str:
+    line = "" if site.line is None else f":{site.line}"
+    function = "" if site.function is None else f" {site.function}"
+    return f"{site.file}{line}{function}"
+
+
+def _short_place(site: Site) -> str:
+    name = PurePath(site.file).name
+    return _place(site if name == site.file else replace(site, file=f"…/{name}"))
+
+
+_PROCESS_COLUMNS = (
+    Column("PID", lambda process: UNKNOWN if process.pid is None else str(process.pid)),
+    Column("RSS start", lambda process: size(process.rss_start_bytes)),
+    Column("Peak", lambda process: size(process.rss_peak_bytes)),
+    Column("End", lambda process: size(process.rss_end_bytes)),
+    Column("Limit", lambda process: size(process.limit_bytes)),
+    Column("Source", lambda process: process.heap_source or UNKNOWN),
+    Column("Native", _covered),
+    Column("Ended", lambda process: process.ended),
+)
+ROW_COLUMNS = (
+    Column("Name", lambda row: row.name, is_name=True),
+    Column("Kind", lambda row: row.kind, is_wide=True),
+    Column("Count", lambda row: number(row.count)),
+    Column("Allocated", lambda row: size(row.allocated_bytes)),
+    Column("Peak", lambda row: size(row.peak_bytes_max)),
+    Column("Live", lambda row: size(row.live_bytes)),
+    Column("Samples", lambda row: number(row.live_samples), is_wide=True),
+    Column("Growth", lambda row: size(row.growth_bytes, signed=True)),
+)
+_SITE_COLUMNS = (
+    Column("Site", _place, is_name=True, shorter=_short_place),
+    Column("Span", lambda site: site.span, is_name=True),
+    Column("Entry", lambda site: site.entry, is_name=True, is_wide=True),
+    Column("Live", lambda site: size(site.live_bytes)),
+    Column("Samples", lambda site: number(site.samples), is_wide=True),
+    Column("Growth", lambda site: size(site.growth_bytes, signed=True)),
+)
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """Print what a run's recording says."""
+    _print_heading(console, summary)
+    _print_block(console, "Processes", _PROCESS_COLUMNS, summary.processes)
+    for sentence in _about_the_source(summary):
+        console.print(sentence)
+    completed = [row for row in summary.spans if row.sort == SORT_SPAN and row.count]
+    if not completed and summary.processes:
+        console.print("\nNo span was completed.")
+    _print_block(console, "Spans (bytes are self)", ROW_COLUMNS, summary.spans)
+    _print_block(console, "Entries (bytes include steps)", ROW_COLUMNS, summary.entries)
+    _print_block(console, "Sites", _SITE_COLUMNS, summary.sites)
+    if any(row.live_bytes is not None for row in summary.spans):
+        console.print(f"\n{_LIVE_SENTENCE}")
+        console.print(_NO_VERDICT_SENTENCE)
+    for note in summary.notes:
+        console.print(f"Note: {note}")
+
+
+def _print_heading(console: Console, summary: Summary) -> None:
+    command = printable(" ".join(summary.command)) or "(unknown command)"
+    seconds = summary.duration_seconds
+    lasted = "" if seconds is None else f", {duration(seconds)}"
+    console.print(f"otel-memory: {command}{lasted}", overflow="fold")
+    if not summary.processes:
+        console.print("\nNo process has reported anything.")
+
+
+def duration(seconds: float) -> str:
+    """Write a time span as "0.4 s", "61 s", "12 min 5 s" or "3 h 12 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest_seconds = divmod(round(seconds), 60)
+    hours, rest_minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {rest_minutes} min"
+    return f"{minutes} min {rest_seconds} s" if minutes >= 2 else f"{seconds:.0f} s"
+
+
+def _about_the_source(summary: Summary) -> list[str]:
+    reasons = "; ".join(summary.heap_reasons)
+    sources = {process.heap_source for process in summary.processes}
+    sentences = []
+    if SOURCE_OFF in sources:
+        sentences.append(f"The heap source is off: {reasons or 'as configured'}.")
+    if SOURCE_LOST in sources:
+        sentences.append(f"The heap source was lost: {reasons or 'cause unknown'}.")
+    if any(_lacks_native(process) for process in summary.processes):
+        sentences.append(
+            "Native: no. Memory that libraries take with malloc is in RSS, not in "
+            "the tables below."
+        )
+    elif summary.processes and sources == {None}:
+        sentences.append("otel-memory itself did not report: is it disabled?")
+    return sentences
+
+
+def _print_block(
+    console: Console, title: str, columns: Sequence[Column], rows: Sequence[Any]
+) -> None:
+    if not rows:
+        return
+    console.print(f"\n{title}")
+    console.print(make_table(columns, rows[:_ROWS_MAX], console.width))
+    left_out = len(rows) - _ROWS_MAX
+    if left_out > 0:
+        console.print(f"  ... and {left_out:,} more; `report --json` has all of them")
+
+
+def make_table(columns: Sequence[Column], rows: Sequence[Any], width: int) -> Table:
+    """Make a table that fits into a width without wrapping any cell.
+
+    Names share what the figures leave; a figure is never cut.
+    """
+    from rich.table import Table  # noqa: PLC0415 - only the extra `cli` brings it
+    from rich.text import Text  # noqa: PLC0415
+
+    shown = [
+        column for column in columns if width >= _WIDE_COLUMNS or not column.is_wide
+    ]
+    cells = {
+        column.title: [printable(column.cell(row)) for row in rows] for column in shown
+    }
+    room = _room_for_names(shown, cells, width)
+    table = Table(box=None, padding=(0, 0, 0, _INDENT_COLUMNS), header_style="bold")
+    for column in shown:
+        if column.is_name:
+            cells[column.title] = [
+                _fit(column, row, room[column.title]) for row in rows
+            ]
+            table.add_column(column.title, no_wrap=True)
+        else:
+            table.add_column(column.title, no_wrap=True, justify="right")
+    for line in zip(*cells.values(), strict=True):
+        table.add_row(*(Text(cell) for cell in line))
+    return table
+
+
+def _room_for_names(
+    columns: Sequence[Column], cells: dict[str, list[str]], width: int
+) -> dict[str, int]:
+    from rich.cells import cell_len  # noqa: PLC0415 - only the extra `cli` brings it
+
+    wanted = {
+        column.title: max(map(cell_len, [column.title, *cells[column.title]]))
+        for column in columns
+    }
+    names = [column.title for column in columns if column.is_name]
+    free = width - sum(_INDENT_COLUMNS + each for each in wanted.values())
+    free += sum(wanted[name] for name in names)
+    room = {}
+    # The shortest first: what it does not need is left for the others.
+    for index, name in enumerate(sorted(names, key=wanted.__getitem__)):
+        room[name] = min(wanted[name], max(free // (len(names) - index), 4))
+        free -= room[name]
+    return room
+
+
+def _fit(column: Column, row: Any, columns: int) -> str:
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
+
+    text = printable(column.cell(row))
+    if column.shorter and cell_len(text) > columns:
+        text = printable(column.shorter(row))
+    if cell_len(text) > columns:
+        text = set_cell_size(text, columns - 1) + "…"
+    return text
+
+
+def printable(text: str) -> str:
+    """Replace control characters, which a span's name may bring to a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)

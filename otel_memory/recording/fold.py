@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fold a recording's lines into a summary, one at a time.
+
+So a recording need not fit into memory, and a run can be summed up as it goes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from otel_memory import semconv
+from otel_memory.recording.file import ATTR_DURATION, RecordingReader, Start
+from otel_memory.recording.otlp import Json, Point, events, points
+from otel_memory.recording.profile import PairKey, ProfileSeries, read_profile
+from otel_memory.recording.rows import Pair, entries_of, sites_of, spans_of, suspects_of
+from otel_memory.recording.summary import (
+    ENDED_CLEAN,
+    ENDED_UNREPORTED,
+    Process,
+    Summary,
+    Verdict,
+    largest_known,
+)
+
+# Full collections free what others bore: that row has no live bytes, and is no
+# sort of the JSON contract.
+_SORTS_LEFT_OUT = frozenset({semconv.SORT_GC})
+_LAST_METRICS = (
+    semconv.SPAN_COUNT.name,
+    semconv.SPAN_ALLOCATED.name,
+    semconv.SPAN_LIVE.name,
+)
+
+
+class _ProcessSeries:
+    """What one process has reported so far."""
+
+    def __init__(self, pid: int | None) -> None:
+        self.pid = pid
+        self.rss_bytes: list[int] = []  # First and last only.
+        self.rss_peak_bytes: int | None = None
+        self.limit_bytes: int | None = None
+        self.source: Point | None = None
+        self.profile = ProfileSeries()
+        self.last: dict[str, dict[PairKey, int]] = {}
+        self._live_first_bytes: dict[PairKey, int] = {}
+        self._live_readings: dict[PairKey, int] = defaultdict(int)
+        self._peak_bytes: dict[PairKey, int] = {}
+
+    def add(self, report: list[Point]) -> None:
+        """Take all points of one report.
+
+        A metric that is not in it keeps its last ones: when a process ends, its
+        metrics fall silent before the last report is made.
+        """
+        by_metric: dict[str, list[Point]] = defaultdict(list)
+        for point in report:
+            by_metric[point.metric].append(point)
+        for metric, those in by_metric.items():
+            reader = _READERS.get(metric)
+            if reader:
+                reader(self, those)
+            elif metric in _LAST_METRICS:
+                self.last[metric] = {_pair_key(p): int(p.value) for p in those}
+        for key, live_bytes in self._live_in(by_metric).items():
+            self._live_first_bytes.setdefault(key, live_bytes)
+            self._live_readings[key] += 1
+
+    def _live_in(self, by_metric: dict[str, list[Point]]) -> dict[PairKey, int]:
+        reported = semconv.SPAN_LIVE.name in by_metric
+        return self.last[semconv.SPAN_LIVE.name] if reported else {}
+
+    def read_rss(self, those: list[Point]) -> None:
+        """Take the resident set size."""
+        rss_bytes = int(those[-1].value)
+        self.rss_bytes[1:] = [rss_bytes]
+        self.rss_peak_bytes = largest_known([self.rss_peak_bytes, rss_bytes])
+
+    def read_process_peak(self, those: list[Point]) -> None:
+        """Take the kernel's own high-water mark."""
+        peak_bytes = int(those[-1].value)
+        self.rss_peak_bytes = largest_known([self.rss_peak_bytes, peak_bytes])
+
+    def read_limit(self, those: list[Point]) -> None:
+        """Take the limit."""
+        self.limit_bytes = int(those[-1].value)
+
+    def read_source(self, those: list[Point]) -> None:
+        """Take the heap source; the newest where it has changed."""
+        self.source = max(those, key=lambda point: point.time_seconds or 0.0)
+
+    def read_span_peaks(self, those: list[Point]) -> None:
+        """Take the largest spans, which the gauge forgets after a while."""
+        for point in those:
+            key = _pair_key(point)
+            self._peak_bytes[key] = max(self._peak_bytes.get(key, 0), int(point.value))
+
+    def source_attribute(self, name: str) -> object:
+        """Read one attribute of the heap source."""
+        return self.source.attributes.get(name) if self.source else None
+
+    def to_process(self) -> Process:
+        """Sum up the process itself."""
+        source = self.source_attribute(semconv.ATTR_HEAP_SOURCE)
+        covered = self.source_attribute(semconv.ATTR_HEAP_NATIVE_COVERED)
+        return Process(
+            pid=self.pid,
+            heap_source=str(source) if source is not None else None,
+            native_covered=covered if isinstance(covered, bool) else None,
+            rss_start_bytes=self.rss_bytes[0] if self.rss_bytes else None,
+            rss_end_bytes=self.rss_bytes[-1] if self.rss_bytes else None,
+            rss_peak_bytes=self.rss_peak_bytes,
+            limit_bytes=self.limit_bytes,
+            ended=ENDED_CLEAN if self.profile.is_final else ENDED_UNREPORTED,
+        )
+
+    def pairs(self) -> list[Pair]:
+        """Sum up the pairs."""
+        counts, allocated, live = (self.last.get(name, {}) for name in _LAST_METRICS)
+        return [
+            Pair(
+                key,
+                counts.get(key),
+                allocated.get(key),
+                self._peak_bytes.get(key),
+                live.get(key),
+                self.profile.samples.get(key),
+                self._growth(key, live.get(key)),
+            )
+            for key in {**counts, **allocated, **live}
+            if key.sort not in _SORTS_LEFT_OUT
+        ]
+
+    def _growth(self, key: PairKey, live_bytes: int | None) -> int | None:
+        # One reading alone says nothing about growth.
+        if live_bytes is None or self._live_readings[key] < 2:
+            return None
+        return live_bytes - self._live_first_bytes[key]
+
+
+_READERS: dict[str, Callable[[_ProcessSeries, list[Point]], None]] = {
+    semconv.PROCESS_RSS.name: _ProcessSeries.read_rss,
+    semconv.PROCESS_PEAK.name: _ProcessSeries.read_process_peak,
+    semconv.LIMIT.name: _ProcessSeries.read_limit,
+    semconv.HEAP_SOURCE.name: _ProcessSeries.read_source,
+    semconv.SPAN_PEAK.name: _ProcessSeries.read_span_peaks,
+}
+
+
+def _pair_key(point: Point) -> PairKey:
+    text = [str(point.attributes.get(n) or "") for n in semconv.SPAN_ROW_ATTRIBUTES]
+    return PairKey(*text)
+
+
+class SummaryBuilder:
+    """Folds lines of a recording; not for several threads at once.
+
+    Args:
+        start: What was run.
+    """
+
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._processes: dict[int | None, _ProcessSeries] = {}
+
+    def add(self, line: Json) -> None:
+        """Take one line of OTLP JSON."""
+        reports: dict[int | None, list[Point]] = defaultdict(list)
+        for point in points(line):
+            if point.metric.startswith(semconv.SCOPE_NAME):
+                reports[point.pid].append(point)
+        for pid, report in reports.items():
+            self._process(pid).add(report)
+        for event in events(line):
+            profile = read_profile(event, self._start.directory)
+            if profile:
+                self._process(event.pid).profile.add(profile)
+
+    def _process(self, pid: int | None) -> _ProcessSeries:
+        return self._processes.setdefault(pid, _ProcessSeries(pid))
+
+    def build(
+        self, duration_seconds: float | None, notes: Iterable[str] = ()
+    ) -> Summary:
+        """Sum up what has been folded so far."""
+        processes = list(self._processes.values())
+        pairs = [pair for process in processes for pair in process.pairs()]
+        reasons = {
+            str(process.source_attribute(semconv.ATTR_HEAP_REASON) or "")
+            for process in processes
+        }
+        return Summary(
+            command=self._start.command,
+            duration_seconds=duration_seconds,
+            processes=tuple(process.to_process() for process in processes),
+            spans=spans_of(pairs),
+            entries=entries_of(pairs),
+            sites=sites_of(process.profile for process in processes),
+            verdict=Verdict(suspects=suspects_of(pairs)),
+            notes=tuple(notes),
+            heap_reasons=tuple(sorted(reasons - {""})),
+        )
+
+
+def summarise(path: Path) -> Summary:
+    """Sum up a recording.
+
+    Raises:
+        CommandError: The file is no recording, or is broken.
+    """
+    reader = RecordingReader(path)
+    builder = SummaryBuilder(reader.start)
+    for line in reader.lines():
+        builder.add(line)
+    duration_seconds = (reader.end or {}).get(ATTR_DURATION)
+    if not isinstance(duration_seconds, (int, float)):
+        duration_seconds = None
+    return builder.build(duration_seconds, reader.notes)

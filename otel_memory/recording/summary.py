@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run's recording says, and the JSON contract made from it.
+
+Figures are of the end of the run, summed over its processes. What was not measured
+is None, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+SCHEMA = 1
+
+ENDED_CLEAN = "clean"
+"""The process's last profile arrived: its figures are those of its end."""
+ENDED_UNREPORTED = "unreported"
+"""No last profile: killed, ended by `os._exit`, or still running."""
+
+NOT_ENOUGH_DATA = "not-enough-data"
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of the run, with its own figures."""
+
+    pid: int | None
+    heap_source: str | None
+    native_covered: bool | None
+    rss_start_bytes: int | None
+    rss_end_bytes: int | None
+    rss_peak_bytes: int | None
+    limit_bytes: int | None
+    ended: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One span name (bytes are self) or one entry (bytes are inclusive)."""
+
+    sort: str
+    name: str
+    kind: str
+    count: int | None
+    allocated_bytes: int | None
+    peak_bytes_max: int | None
+    live_bytes: int | None
+    live_samples: int | None
+    growth_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Site:
+    """One line of source, for one span name under one entry."""
+
+    span: str
+    entry: str
+    file: str
+    line: int | None
+    function: str | None
+    live_bytes: int | None
+    samples: int | None
+    growth_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One pair that the verdict points at."""
+
+    span: str
+    entry: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the growth of the process means."""
+
+    state: str = NOT_ENOUGH_DATA
+    growth_bytes_per_hour: float | None = None
+    interval: tuple[float, float] | None = None
+    suspects: tuple[Suspect, ...] = ()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All that is said about one run.
+
+    Attributes:
+        notes: What is wrong with the figures, in sentences; not in the JSON.
+        heap_reasons: Why the heap source is what it is; not in the JSON.
+    """
+
+    command: tuple[str, ...]
+    duration_seconds: float | None
+    processes: tuple[Process, ...]
+    spans: tuple[Row, ...]
+    entries: tuple[Row, ...]
+    sites: tuple[Site, ...]
+    verdict: Verdict
+    notes: tuple[str, ...] = ()
+    heap_reasons: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the summary as the JSON contract has it."""
+        contract = {"schema": SCHEMA, **_plain(self)}
+        del contract["notes"], contract["heap_reasons"]
+        return contract
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(element) for element in value]
+    return value
+
+
+def add_known(numbers: Iterable[int | None]) -> int | None:
+    """Sum up what was measured; None if nothing was."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None
+
+
+def largest_known(numbers: Iterable[int | None]) -> int | None:
+    """Give the largest of what was measured; None if nothing was."""
+    return max((number for number in numbers if number is not None), default=None)

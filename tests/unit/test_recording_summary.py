@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording's figures become the JSON contract."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from otel_memory import semconv
+from otel_memory.recording.file import RecordingWriter, Start
+from otel_memory.recording.fold import SummaryBuilder, summarise
+from otel_memory.recording.otlp import write_attributes
+
+START = Start(("python", "app.py"), "/srv", 0.0)
+LIST = ("get_product_list", "INTERNAL", "GET /recommend", "span")
+LIST_ELSEWHERE = ("get_product_list", "INTERNAL", "GET /", "span")
+ENTRY = ("GET /recommend", "SERVER", "GET /recommend", "span")
+LATER = ("GET /recommend (after end)", "", "GET /recommend", "after-end")
+NO_SPAN = ("(no span)", "", "(no span)", "no-span")
+GC = ("(gc)", "", "(gc)", "gc")
+
+
+def report(pid, *metrics):
+    resource = {"attributes": write_attributes({"process.pid": pid})}
+    scope = {"scope": {"name": "otel_memory"}, "metrics": list(metrics)}
+    return {"resourceMetrics": [{"resource": resource, "scopeMetrics": [scope]}]}
+
+
+def number(metric, value, **attributes):
+    point = {"asInt": str(value), "attributes": write_attributes(attributes)}
+    return {"name": metric.name, "sum": {"dataPoints": [point]}}
+
+
+def by_pair(metric, figures):
+    points = [
+        {
+            "asInt": str(value),
+            "attributes": write_attributes(
+                dict(zip(semconv.SPAN_ROW_ATTRIBUTES, pair, strict=True))
+            ),
+        }
+        for pair, value in figures.items()
+    ]
+    return {"name": metric.name, "gauge": {"dataPoints": points}}
+
+
+def profile(pid, body, *, final=False, schema=1):
+    resource = {"attributes": write_attributes({"process.pid": pid})}
+    record = {
+        "eventName": semconv.EVENT_HEAP_PROFILE,
+        "body": {"stringValue": json.dumps({"schema": schema, **body})},
+        "attributes": write_attributes({semconv.ATTR_PROFILE_FINAL: final}),
+    }
+    scope = {"logRecords": [record]}
+    return {"resourceLogs": [{"resource": resource, "scopeLogs": [scope]}]}
+
+
+def summed(*lines):
+    builder = SummaryBuilder(START)
+    for line in lines:
+        builder.add(line)
+    return builder.build(61.2).to_dict()
+
+
+def only(rows, **fields):
+    (row,) = [r for r in rows if all(r[k] == v for k, v in fields.items())]
+    return row
+
+
+def test_nothing_is_an_empty_summary_of_the_contract():
+    assert summed() == {
+        "schema": 1,
+        "command": ["python", "app.py"],
+        "duration_seconds": 61.2,
+        "processes": [],
+        "spans": [],
+        "entries": [],
+        "sites": [],
+        "verdict": {
+            "state": "not-enough-data",
+            "growth_bytes_per_hour": None,
+            "interval": None,
+            "suspects": [],
+        },
+    }
+
+
+def test_a_process_has_its_first_last_and_peak_and_its_source():
+    source = dict(
+        zip(semconv.HEAP_SOURCE.attributes, ("native", "", False), strict=True)
+    )
+    figures = summed(
+        report(
+            17,
+            number(semconv.PROCESS_RSS, 100),
+            number(semconv.HEAP_SOURCE, 1, **source),
+        ),
+        report(
+            17,
+            number(semconv.PROCESS_RSS, 300),
+            number(semconv.PROCESS_PEAK, 350),
+            number(semconv.LIMIT, 512),
+        ),
+        report(17, number(semconv.PROCESS_RSS, 200)),
+        profile(17, {}, final=True),
+    )
+    assert figures["processes"] == [
+        {
+            "pid": 17,
+            "heap_source": "native",
+            "native_covered": False,
+            "rss_start_bytes": 100,
+            "rss_end_bytes": 200,
+            "rss_peak_bytes": 350,
+            "limit_bytes": 512,
+            "ended": "clean",
+        }
+    ]
+
+
+def test_what_was_not_measured_is_null():
+    figures = summed(report(17, by_pair(semconv.SPAN_COUNT, {LIST: 4})))
+    assert figures["processes"][0] == {
+        "pid": 17,
+        "heap_source": None,
+        "native_covered": None,
+        "rss_start_bytes": None,
+        "rss_end_bytes": None,
+        "rss_peak_bytes": None,
+        "limit_bytes": None,
+        "ended": "unreported",
+    }
+    assert figures["spans"] == [
+        {
+            "sort": "span",
+            "name": "get_product_list",
+            "kind": "INTERNAL",
+            "count": 4,
+            "allocated_bytes": None,
+            "peak_bytes_max": None,
+            "live_bytes": None,
+            "live_samples": None,
+            "growth_bytes": None,
+        }
+    ]
+
+
+def test_counters_count_with_the_last_report_of_each_process():
+    figures = summed(
+        report(1, by_pair(semconv.SPAN_ALLOCATED, {LIST: 10})),
+        report(2, by_pair(semconv.SPAN_ALLOCATED, {LIST: 5})),
+        report(1, by_pair(semconv.SPAN_ALLOCATED, {LIST: 30})),
+    )
+    assert only(figures["spans"])["allocated_bytes"] == 35
+    assert [process["pid"] for process in figures["processes"]] == [1, 2]
+
+
+def test_a_metric_that_falls_silent_keeps_its_last_figures():
+    figures = summed(
+        report(1, by_pair(semconv.SPAN_LIVE, {LIST: 10})),
+        report(1, number(semconv.PROCESS_RSS, 100)),
+    )
+    assert only(figures["spans"])["live_bytes"] == 10
+
+
+def test_the_peak_is_the_largest_reading_of_any_process():
+    figures = summed(
+        report(
+            1,
+            by_pair(semconv.SPAN_PEAK, {LIST: 10}),
+            by_pair(semconv.SPAN_COUNT, {LIST: 1}),
+        ),
+        report(
+            2,
+            by_pair(semconv.SPAN_PEAK, {LIST: 90}),
+            by_pair(semconv.SPAN_COUNT, {LIST: 1}),
+        ),
+        report(2, by_pair(semconv.SPAN_PEAK, {LIST: 20})),
+    )
+    assert only(figures["spans"])["peak_bytes_max"] == 90
+
+
+def test_growth_is_live_now_minus_live_when_first_seen_summed_over_processes():
+    figures = summed(
+        report(1, by_pair(semconv.SPAN_LIVE, {LIST: 10})),
+        report(1, by_pair(semconv.SPAN_LIVE, {LIST: 25, NO_SPAN: 7})),
+        report(2, by_pair(semconv.SPAN_LIVE, {LIST: 100})),
+        report(2, by_pair(semconv.SPAN_LIVE, {LIST: 96})),
+    )
+    assert only(figures["spans"], sort="span")["growth_bytes"] == 15 - 4
+    assert only(figures["spans"], sort="no-span")["growth_bytes"] is None
+
+
+def test_spans_are_summed_over_entries_and_entries_over_their_spans():
+    live = {LIST: 50, LIST_ELSEWHERE: 30, ENTRY: 5, LATER: 2, NO_SPAN: 60, GC: 0}
+    counts = {LIST: 9, LIST_ELSEWHERE: 1, ENTRY: 3, LATER: 0, NO_SPAN: 0, GC: 0}
+    figures = summed(
+        report(1, by_pair(semconv.SPAN_LIVE, live), by_pair(semconv.SPAN_COUNT, counts))
+    )
+    assert [
+        (row["name"], row["sort"], row["live_bytes"]) for row in figures["spans"]
+    ] == [
+        ("get_product_list", "span", 80),
+        ("(no span)", "no-span", 60),
+        ("GET /recommend", "span", 5),
+        ("GET /recommend (after end)", "after-end", 2),
+    ]
+    assert [
+        (row["name"], row["sort"], row["kind"], row["count"], row["live_bytes"])
+        for row in figures["entries"]
+    ] == [
+        ("(no span)", "no-span", "", 0, 60),
+        ("GET /recommend", "span", "SERVER", 3, 57),
+        ("GET /", "span", "", 0, 30),
+    ]
+
+
+def test_a_user_span_named_like_a_special_row_stays_apart():
+    imitator = ("(no span)", "INTERNAL", "(no span)", "span")
+    figures = summed(report(1, by_pair(semconv.SPAN_LIVE, {imitator: 5, NO_SPAN: 7})))
+    assert len(figures["spans"]) == 2
+    assert len(figures["entries"]) == 2
+
+
+def test_suspects_are_user_spans_by_live_bytes():
+    live = {NO_SPAN: 900, ENTRY: 5, LIST: 50, LIST_ELSEWHERE: 0}
+    verdict = summed(report(1, by_pair(semconv.SPAN_LIVE, live)))["verdict"]
+    assert verdict["state"] == "not-enough-data"
+    assert verdict["suspects"] == [
+        {"span": "get_product_list", "entry": "GET /recommend"},
+        {"span": "GET /recommend", "entry": "GET /recommend"},
+    ]
+
+
+def stack(live_bytes, samples, *frames):
+    return {
+        "span": "get_product_list",
+        "entry": "GET /recommend",
+        "frames": list(frames),
+        "live_bytes": live_bytes,
+        "samples": samples,
+    }
+
+
+FRAMES = [
+    ["/usr/lib/python3.11/json/decoder.py", 337, "decode"],
+    ["/srv/shop/cache.py", 41, "get_product_list"],
+    ["/srv/shop/views.py", 7, "recommend"],
+]
+
+
+def test_sites_are_stacks_of_one_line_summed_over_processes():
+    first = {"frames": FRAMES, "stacks": [stack(10, 1, 0, 1, 2)]}
+    last = {"frames": FRAMES, "stacks": [stack(50, 5, 0, 1, 2), stack(7, 1, 1, 2)]}
+    other = {"frames": FRAMES, "stacks": [stack(100, 9, 1), stack(3, 1)]}
+    sites = summed(profile(1, first), profile(1, last), profile(2, other))["sites"]
+    assert sites == [
+        {
+            "span": "get_product_list",
+            "entry": "GET /recommend",
+            "file": "shop/cache.py",
+            "line": 41,
+            "function": "get_product_list",
+            "live_bytes": 157,
+            "samples": 15,
+            "growth_bytes": 47,
+        },
+        {
+            "span": "get_product_list",
+            "entry": "GET /recommend",
+            "file": "(native)",
+            "line": None,
+            "function": None,
+            "live_bytes": 3,
+            "samples": 1,
+            "growth_bytes": None,
+        },
+    ]
+
+
+def test_live_samples_come_from_the_last_profile():
+    pair = dict(zip(("span", "kind", "entry", "sort"), LIST, strict=True))
+    figures = summed(
+        report(1, by_pair(semconv.SPAN_LIVE, {LIST: 10})),
+        profile(1, {"pairs": [{**pair, "live_samples": 9}]}),
+        profile(1, {"pairs": [{**pair, "live_samples": 4}]}),
+    )
+    assert only(figures["spans"])["live_samples"] == 4
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"stacks": 7},
+        {"stacks": [None, {}, {"frames": [99, -1, "x", None]}], "frames": [1, []]},
+        {"pairs": [{"live_samples": "many"}]},
+        {"frames": {"a": 1}, "pairs": "x"},
+    ],
+)
+def test_a_broken_profile_is_no_error(body):
+    assert summed(profile(1, body))["processes"][0]["pid"] == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"resourceMetrics": [None, 3, {"scopeMetrics": [{"metrics": [{"sum": 7}]}]}]},
+        report(1, {"name": "otel_memory.process.rss", "sum": {"dataPoints": [{}]}}),
+        report(
+            1,
+            {
+                "name": "otel_memory.limit",
+                "gauge": {"dataPoints": [{"asDouble": "NaN"}]},
+            },
+        ),
+        {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"eventName": "x"}]}]}]},
+    ],
+)
+def test_a_broken_line_is_no_error(line):
+    assert summed(line)["spans"] == []
+
+
+def test_a_profile_of_another_schema_is_left_out():
+    assert (
+        summed(profile(1, {"frames": FRAMES, "stacks": [stack(1, 1, 1)]}, schema=2))[
+            "sites"
+        ]
+        == []
+    )
+
+
+def test_a_recording_is_summed_up_from_its_file(tmp_path):
+    path = tmp_path / "run.jsonl"
+    writer = RecordingWriter(path, START)
+    writer.write(report(1, by_pair(semconv.SPAN_LIVE, {LIST: 10})))
+    writer.close(0)
+    summary = summarise(path)
+    assert summary.command == ("python", "app.py")
+    assert summary.duration_seconds > 0
+    assert summary.spans[0].live_bytes == 10
+    assert json.loads(json.dumps(summary.to_dict())) == summary.to_dict()
