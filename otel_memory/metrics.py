@@ -24,6 +24,12 @@ from otel_memory.process import Readings, open_readings
 from otel_memory.semconv import Metric
 
 
+# Of the process, like the core's counts: both go on after `uninstrument()`, or
+# (other) would fall.
+_admission = Admission(0)
+_admission_pid = os.getpid()
+
+
 class Readout:
     """What the callbacks read from. One per `instrument()`.
 
@@ -36,18 +42,18 @@ class Readout:
         self.source = source
         self.readings: Readings = open_readings()
         self.limit_bytes = config.limit_bytes
-        self._admission = Admission(config.max_span_names)
+        _admission.allow(config.max_span_names)
         self._max_names = config.max_span_names
-        self._pid = os.getpid()
         self._pairs: list[Pair] = []
         self._lock = threading.Lock()  # two readers may collect at once
 
     def refresh_pairs(self) -> list[Pair]:
         """Read the rows anew, for the first of the instruments that show them."""
+        global _admission, _admission_pid
         with self._lock:
-            if self._pid != os.getpid():  # a child counts anew
-                self._pid, self._admission = os.getpid(), Admission(self._max_names)
-            self._pairs, retirable = self._admission.admit(self.source.pairs())
+            if _admission_pid != os.getpid():  # a child counts anew
+                _admission_pid, _admission = os.getpid(), Admission(self._max_names)
+            self._pairs, retirable = _admission.admit(self.source.pairs())
             self.source.retire(retirable)
             return self._pairs
 
@@ -99,11 +105,24 @@ def _attributes(pair: Pair) -> dict[str, str]:
     }
 
 
+# Not every row has every figure: what is not measured is left out, not shown as 0.
+_UNMEASURED = {
+    # Charged to the spans that were current; only their birth is set apart.
+    "allocated_bytes": frozenset({semconv.SORT_IMPORT}),
+    # Of a single span.
+    "peak_bytes": frozenset(semconv.SORTS)
+    - {semconv.SORT_SPAN, semconv.SORT_OTHER},
+}
+
+
 def _by_pair(field: str, *, refreshes: bool = False) -> _Reader:
+    unmeasured = _UNMEASURED.get(field, frozenset())
+
     def read(readout: Readout) -> Iterator[Observation]:
         pairs = readout.refresh_pairs() if refreshes else readout.pairs()
         for pair in pairs:
-            yield Observation(getattr(pair, field), _attributes(pair))
+            if pair.sort not in unmeasured:
+                yield Observation(getattr(pair, field), _attributes(pair))
 
     return read
 

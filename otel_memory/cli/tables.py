@@ -40,14 +40,14 @@ class Column(NamedTuple):
         title: Its heading.
         cell: Writes the cell of one row.
         is_name: Text of any length, which is cut where there is no room.
-        shorter: Writes the cell where there is little room.
+        shorter: Write the cell where there is little room, each shorter than the last.
         is_wide: Shown in wide terminals only.
     """
 
     title: str
     cell: Callable[[Any], str]
     is_name: bool = False
-    shorter: Callable[[Any], str] | None = None
+    shorter: tuple[Callable[[Any], str], ...] = ()
     is_wide: bool = False
 
 
@@ -77,8 +77,12 @@ def _place(site: Site) -> str:
 
 
 def _short_place(site: Site) -> str:
+    return _place(replace(site, function=None))
+
+
+def _shortest_place(site: Site) -> str:
     name = PurePath(site.file).name
-    return _place(site if name == site.file else replace(site, file=f"…/{name}"))
+    return _short_place(site if name == site.file else replace(site, file=f"…/{name}"))
 
 
 _PROCESS_COLUMNS = (
@@ -102,7 +106,7 @@ ROW_COLUMNS = (
     Column("Growth", lambda row: size(row.growth_bytes, signed=True)),
 )
 _SITE_COLUMNS = (
-    Column("Site", _place, is_name=True, shorter=_short_place),
+    Column("Site", _place, is_name=True, shorter=(_short_place, _shortest_place)),
     Column("Span", lambda site: site.span, is_name=True),
     Column("Entry", lambda site: site.entry, is_name=True, is_wide=True),
     Column("Live", lambda site: size(site.live_bytes)),
@@ -233,8 +237,9 @@ def _fit(column: Column, row: Any, columns: int) -> str:
     from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
 
     text = printable(column.cell(row))
-    if column.shorter and cell_len(text) > columns:
-        text = printable(column.shorter(row))
+    for shorter in column.shorter:
+        if cell_len(text) > columns:
+            text = printable(shorter(row))
     if cell_len(text) > columns:
         text = set_cell_size(text, columns - 1) + "…"
     return text
