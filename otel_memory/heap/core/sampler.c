@@ -28,9 +28,10 @@
 #define RATE_MIN (32.0 * 1024)
 #define RATE_MAX (8.0 * 1024 * 1024)
 #define RATE_START (512.0 * 1024)
-/* A sample costs about a microsecond, so this is 0.03 % of a core. */
-#define SAMPLES_PER_SECOND 300.0
-#define WINDOW_SAMPLES 64
+/* A sample costs one to two microseconds until its block is freed, so this is 0.1
+ * to 0.2 % of a core, whatever the traffic. */
+#define SAMPLES_PER_SECOND 1000.0
+#define WINDOW_SAMPLES 128
 #define WINDOW_NS 1000000000u
 
 typedef struct {
@@ -477,7 +478,8 @@ sampler_fill_pairs_py(void)
 }
 
 typedef struct {
-    Pair *pair;
+    Pair *pair; /* while the GIL is held without a break */
+    Pair row;   /* a copy, with references of its own */
     Stack *stack;
     double live;
     unsigned samples;
@@ -517,8 +519,11 @@ sampler_stacks_py(Py_ssize_t limit)
         return PyErr_NoMemory();
     }
     for (size_t i = 0; i < count; i++) {
-        groups[i] = (Group){pair_of_sample_py(&copies[i]), copies[i].stack,
-                            weight_bytes(&copies[i]), 1, copies[i].born_seconds};
+        groups[i] = (Group){.pair = pair_of_sample_py(&copies[i]),
+                            .stack = copies[i].stack,
+                            .live = weight_bytes(&copies[i]),
+                            .samples = 1,
+                            .born_seconds = copies[i].born_seconds};
     }
     qsort(groups, count, sizeof(*groups), by_key);
     for (size_t i = 0; i < count; i++) {
@@ -537,28 +542,36 @@ sampler_stacks_py(Py_ssize_t limit)
     if ((size_t)limit < groups_used) {
         groups_used = (size_t)limit;
     }
-    /* From here on Python allocates, and other code may run: rows may be retired
-     * only by the caller, stacks are held by the copies. */
+    /* From here on Python allocates, and another thread may run and retire rows:
+     * keep what is needed of them. Stacks are held by the copies. */
+    size_t kept = 0;
+    for (size_t i = 0; i < groups_used; i++) {
+        if (groups[i].pair != NULL) { /* NULL: memory was short */
+            groups[kept] = groups[i];
+            groups[kept].row = *groups[i].pair;
+            Py_INCREF(groups[kept].row.name);
+            Py_INCREF(groups[kept].row.entry);
+            kept++;
+        }
+    }
     uint32_t now = seconds_now_nopy();
     PyObject *list = PyList_New(0);
-    for (size_t i = 0; list != NULL && i < groups_used; i++) {
-        Group *group = &groups[i];
-        if (group->pair == NULL) {
-            continue;
-        }
-        PyObject *frames = stack_frames_py(group->stack);
+    for (size_t i = 0; i < kept; i++) {
+        Pair *row = &groups[i].row;
+        PyObject *frames = list == NULL ? NULL : stack_frames_py(groups[i].stack);
         PyObject *item
             = frames == NULL
                   ? NULL
-                  : Py_BuildValue("(OOiONLII)", sort_name(group->pair->sort),
-                                  group->pair->name, (int)group->pair->kind,
-                                  group->pair->entry, frames,
-                                  (long long)(group->live + 0.5), group->samples,
-                                  (unsigned)(now - group->born_seconds));
-        if (item == NULL || PyList_Append(list, item) < 0) {
+                  : Py_BuildValue("(OOiONLII)", sort_name(row->sort), row->name,
+                                  (int)row->kind, row->entry, frames,
+                                  (long long)(groups[i].live + 0.5), groups[i].samples,
+                                  (unsigned)(now - groups[i].born_seconds));
+        if (list != NULL && (item == NULL || PyList_Append(list, item) < 0)) {
             Py_CLEAR(list);
         }
         Py_XDECREF(item);
+        Py_DECREF(row->name);
+        Py_DECREF(row->entry);
     }
     free(groups);
     release_all_nopy(copies, count);
