@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the public names are used, as type checkers see it: checked, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from opentelemetry.trace import SpanKind
+
+from otel_memory import MemoryConfig, MemoryFigures, MemoryInstrumentor, track_memory
+
+
+def configure() -> None:
+    MemoryInstrumentor().instrument()
+    MemoryInstrumentor().instrument(interval_seconds=5.0, functions=("shop.cache:*",))
+    MemoryInstrumentor().uninstrument()
+    config = MemoryConfig(limit_bytes=512 * 1024**2, span_kinds=("SERVER",))
+    limit_bytes: int | None = config.limit_bytes
+    print(limit_bytes)
+
+
+@track_memory
+def plain(count: int, *, name: str = "") -> list[str]:
+    return [name] * count
+
+
+@track_memory("load", kind=SpanKind.CLIENT)
+async def coroutine(key: str) -> bytes:
+    return key.encode()
+
+
+def keep(figures: MemoryFigures) -> None:
+    print(figures)
+
+
+@track_memory(on_end=keep)
+def generator() -> Iterator[int]:
+    yield 1
+
+
+@track_memory()
+async def async_generator() -> AsyncIterator[int]:
+    yield 1
+
+
+class Cache:
+    @track_memory
+    def method(self, key: str) -> int:
+        return len(key)
+
+    @staticmethod
+    @track_memory
+    def static(key: str) -> int:
+        return len(key)
+
+    @classmethod
+    @track_memory("class")
+    def of_class(cls, key: str) -> int:
+        return len(key)
+
+
+def blocks() -> int | None:
+    with track_memory("a block") as figures:
+        numbers: list[str] = plain(3, name="a")
+    print(numbers)
+    kept: MemoryFigures = figures
+    exclusive: bool | None = kept.rss_exclusive
+    print(exclusive)
+    return kept.delta_bytes
+
+
+async def async_blocks() -> None:
+    async with track_memory("a block", kind=SpanKind.INTERNAL) as figures:
+        body: bytes = await coroutine("key")
+        async for number in async_generator():
+            print(number, body)
+    allocated: int | None = figures.allocated_bytes
+    print(allocated)
+
+
+def decorated_signatures_stay() -> None:
+    first: Callable[[str], int] = Cache().method
+    second: Callable[[str], int] = Cache.static
+    third: Callable[[str], int] = Cache.of_class
+    print(first, second, third, [*generator()])
