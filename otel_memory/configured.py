@@ -64,6 +64,8 @@ class ConfiguredFunctions:
         if not found:
             _warn(target, f"there is no such function in module {module.__name__}")
         for name, function in found.items():
+            if any(owner is o and name == n for o, n, _ in self._wrapped):
+                continue  # by an earlier entry
             self._wrapped.append((owner, name, function))
             setattr(owner, name, track_memory()(function))
 
@@ -79,15 +81,18 @@ class ConfiguredFunctions:
         """Say which modules were never imported: a wrong name looks just so."""
         for target in self._targets:
             if target.module == "__main__":
-                _warn(target, "functions of the script itself are not wrapped; use "
-                      "otel_memory.track_memory there")
+                _warn(
+                    target,
+                    "functions of the script itself are not wrapped; use "
+                    "otel_memory.track_memory there",
+                )
             elif target.module not in self._seen and target.module not in sys.modules:
                 _warn(target, f"module {target.module} was never imported")
 
 
 def _functions_of(owner: Any, name: str, module: str) -> Iterator[tuple[str, Any]]:
     """List the functions of a module or class by name; `*` is all of its own."""
-    members = vars(owner) if owner is not None else {}
+    members = getattr(owner, "__dict__", {})
     names = [name] if name != "*" else list(members)
     for each in names:
         member = members.get(each)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Protocol
 
 
@@ -40,10 +41,9 @@ class Account:
         """Charge what was charged before."""
         if token is None:
             return
-        try:
+        # ValueError: another context, closed by the event loop; nothing to take back.
+        with suppress(ValueError):
             token.var.reset(token)
-        except ValueError:
-            pass  # another context: closed by the event loop; nothing to take back
 
     def finish(self) -> None:
         """End an own record; a span's ends with the span."""

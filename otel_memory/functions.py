@@ -40,12 +40,17 @@ class _Block:
         self._span = _start(name, kind, attributes)
         self._account = open_account(self._span, name, kind.value)
         self.figures = MemoryFigures(self._account)
-        self._context = trace.set_span_in_context(self._span)
+        # Without an SDK the span is the one that is current already, mostly none.
+        # Attaching it would hide from our context variable what the block belongs
+        # to, and in a context of its own nobody could tell whether to detach it.
+        is_current = self._span is trace.get_current_span()
+        self._context = None if is_current else trace.set_span_in_context(self._span)
 
     @contextmanager
     def current(self) -> Iterator[None]:
         """Make the span current for one step of the block."""
-        token = context_api.attach(self._context)
+        context = self._context
+        token = None if context is None else context_api.attach(context)
         own = self._account.enter()
         try:
             yield
@@ -61,7 +66,7 @@ class _Block:
             self._account.leave(own)
             # An async generator that is closed by the event loop ends in another
             # task; there is nothing of ours to take back there.
-            if trace.get_current_span() is self._span:
+            if token is not None and trace.get_current_span() is self._span:
                 context_api.detach(token)
 
     def end(self) -> None:
@@ -129,17 +134,20 @@ class track_memory:
     def __call__(self, function: _F) -> _F:
         """Decorate a function, or the function within a static or class method."""
         if isinstance(function, staticmethod | classmethod):
-            return type(function)(self(function.__func__))  # type: ignore[return-value]
+            return type(function)(self(function.__func__))
         if not callable(function):
             raise TypeError(f"track_memory cannot decorate {function!r}")
-        full_name = f"{function.__module__}.{function.__qualname__}"
+        # A partial, or an object that can be called, has its type's name.
+        named = function if hasattr(function, "__qualname__") else type(function)
+        full_name = f"{named.__module__}.{named.__qualname__}"
         open_block = functools.partial(
             _Block,
-            self._name or function.__qualname__,
+            self._name or named.__qualname__,
             self._kind,
             {CODE_FUNCTION_NAME: full_name},
         )
-        return _decorate(function, open_block, self._on_end)
+        decorated: _F = _decorate(function, open_block, self._on_end)
+        return decorated
 
     def __enter__(self) -> MemoryFigures:
         """Start the span and make it current."""
@@ -249,7 +257,7 @@ def _around_generator(function: Any, open_block: Any, on_end: Any) -> Any:
                     with block.current():
                         generator.close()
                     raise
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - goes to the generator
                     step, given = generator.throw, error
         finally:
             block.end()
@@ -278,7 +286,7 @@ def _around_async_generator(function: Any, open_block: Any, on_end: Any) -> Any:
                     with block.current():
                         await generator.aclose()
                     raise
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - goes to the generator
                     step, given = generator.athrow, error
         finally:
             block.end()

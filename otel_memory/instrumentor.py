@@ -36,6 +36,10 @@ def _version() -> str:
         return ""
 
 
+def _is_in_sub_interpreter(source: HeapSource) -> bool:
+    return "interpreter" in (source.reason or "")
+
+
 def _open_source(config: MemoryConfig) -> HeapSource:
     source = open_source(config.heap, sampling=config.sampling)
     if source.name == semconv.SOURCE_NATIVE:
@@ -45,7 +49,7 @@ def _open_source(config: MemoryConfig) -> HeapSource:
             source = open_source(semconv.SOURCE_OFF)
             source.reason = reason  # type: ignore[misc]
     # The environment's sitecustomize runs in sub-interpreters too: not a word there.
-    if source.reason is not None and "sub-interpreter" not in source.reason:
+    if source.reason is not None and not _is_in_sub_interpreter(source):
         _logger.warning(
             "no heap figures (%s=%s): %s; spans carry RSS only",
             OTEL_PYTHON_MEMORY_HEAP,
@@ -76,7 +80,10 @@ class _Wiring:
         self.watcher = Watcher(
             self.source, config, providers.get("logger_provider"), _version()
         )
-        self.watcher.start()
+        # A sub-interpreter that ends with a daemon thread of its own takes the whole
+        # process down, and one with its own GIL refuses to start one.
+        if not _is_in_sub_interpreter(self.source):
+            self.watcher.start()
 
     def close(self) -> None:
         """Take everything down; allocator hooks stay in, counting for nobody."""
@@ -103,7 +110,7 @@ def _at_exit() -> None:
         _wiring.at_exit()
 
 
-class MemoryInstrumentor(BaseInstrumentor):
+class MemoryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """Measure what spans allocate, free and hold.
 
     `instrument()` takes the fields of `MemoryConfig`, and `meter_provider` and

@@ -23,11 +23,19 @@ from otel_memory.heap._admission import Admission
 from otel_memory.process import Readings, open_readings
 from otel_memory.semconv import Metric
 
-
 # Of the process, like the core's counts: both go on after `uninstrument()`, or
-# (other) would fall.
+# (other) would fall. The lock is for two readers that collect at once.
 _admission = Admission(0)
-_admission_pid = os.getpid()
+_lock = threading.Lock()
+
+
+def _count_anew() -> None:
+    """In a forked child: counts are from zero, and nobody will release the lock."""
+    global _admission, _lock
+    _admission, _lock = Admission(_admission.max_names), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_count_anew)
 
 
 class Readout:
@@ -42,17 +50,12 @@ class Readout:
         self.source = source
         self.readings: Readings = open_readings()
         self.limit_bytes = config.limit_bytes
-        _admission.allow(config.max_span_names)
-        self._max_names = config.max_span_names
         self._pairs: list[Pair] = []
-        self._lock = threading.Lock()  # two readers may collect at once
+        _admission.max_names = config.max_span_names
 
     def refresh_pairs(self) -> list[Pair]:
         """Read the rows anew, for the first of the instruments that show them."""
-        global _admission, _admission_pid
-        with self._lock:
-            if _admission_pid != os.getpid():  # a child counts anew
-                _admission_pid, _admission = os.getpid(), Admission(self._max_names)
+        with _lock:
             self._pairs, retirable = _admission.admit(self.source.pairs())
             self.source.retire(retirable)
             return self._pairs
@@ -65,7 +68,9 @@ class Readout:
 _Reader = Callable[[Readout], Iterable[Observation]]
 
 
-def _one(value: float | None, attributes: dict[str, Any] | None = None) -> Iterator[Observation]:
+def _one(
+    value: float | None, attributes: dict[str, Any] | None = None
+) -> Iterator[Observation]:
     if value is not None:
         yield Observation(value, attributes)
 
@@ -110,16 +115,17 @@ _UNMEASURED = {
     # Charged to the spans that were current; only their birth is set apart.
     "allocated_bytes": frozenset({semconv.SORT_IMPORT}),
     # Of a single span.
-    "peak_bytes": frozenset(semconv.SORTS)
-    - {semconv.SORT_SPAN, semconv.SORT_OTHER},
+    "peak_bytes": frozenset(semconv.SORTS) - {semconv.SORT_SPAN, semconv.SORT_OTHER},
 }
 
 
-def _by_pair(field: str, *, refreshes: bool = False) -> _Reader:
+def _by_pair(field: str, *, refreshes: bool = False, sampled: bool = False) -> _Reader:
     unmeasured = _UNMEASURED.get(field, frozenset())
 
     def read(readout: Readout) -> Iterator[Observation]:
         pairs = readout.refresh_pairs() if refreshes else readout.pairs()
+        if sampled and readout.source.health() is None:
+            return  # no sampler: unknown, which is not 0
         for pair in pairs:
             if pair.sort not in unmeasured:
                 yield Observation(getattr(pair, field), _attributes(pair))
@@ -147,7 +153,7 @@ _READERS: tuple[tuple[Metric, _Reader], ...] = (
     (semconv.HEAP_SOURCE, _source),
     (semconv.SPAN_COUNT, _by_pair("count", refreshes=True)),
     (semconv.SPAN_ALLOCATED, _by_pair("allocated_bytes")),
-    (semconv.SPAN_LIVE, _by_pair("live_bytes")),
+    (semconv.SPAN_LIVE, _by_pair("live_bytes", sampled=True)),
     (semconv.SPAN_PEAK, _by_pair("peak_bytes")),
     (semconv.SAMPLER_SAMPLES, _by_health("samples")),
     (semconv.SAMPLER_DROPPED, _by_health("dropped")),
@@ -157,7 +163,9 @@ _READERS: tuple[tuple[Metric, _Reader], ...] = (
 _readout: Readout | None = None
 
 
-def _callback(metric: Metric, read: _Reader) -> Callable[[CallbackOptions], list[Observation]]:
+def _callback(
+    metric: Metric, read: _Reader
+) -> Callable[[CallbackOptions], list[Observation]]:
     def observe(options: CallbackOptions) -> list[Observation]:
         readout = _readout
         if readout is None:

@@ -88,18 +88,14 @@ class Wrappers:
         if start.is_entry:
             self._entries_open -= 1
         rss_bytes = self._rss_bytes()
-        wanted = self._filter is None or self._filter.matches(
-            span.name, span.kind.name
-        )
+        wanted = self._filter is None or self._filter.matches(span.name, span.kind.name)
         if rss_bytes is None or not wanted:
             return
-        attributes = span.attributes
         limit = getattr(span._attributes, "maxlen", None)
         for name, value in (
             (semconv.SPAN_RSS_DELTA, rss_bytes - start.rss_bytes),
             (semconv.SPAN_RSS_EXCLUSIVE, exclusive),
         ):
             # At the limit a new attribute would evict the user's oldest.
-            if limit is None or len(attributes) < limit:
+            if limit is None or len(span.attributes) < limit:
                 span.set_attribute(name, value)
-

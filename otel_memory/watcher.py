@@ -118,7 +118,9 @@ class Watcher:
                     self.check()
             profile_due = due.get(self._profile_interval_seconds)
             if self._profile_interval_seconds > 0 and (profile_due or 0) <= now:
-                due[self._profile_interval_seconds] = now + self._profile_interval_seconds
+                due[self._profile_interval_seconds] = (
+                    now + self._profile_interval_seconds
+                )
                 with _guard.guard("watcher: profile"):
                     self.send_profile(final=False)
 

@@ -20,6 +20,7 @@ COMPLETIONS_MIN = 20
 RETIRE_ABOVE = 1000
 """How many rows that were not admitted are kept apart before they are summed."""
 
+_SORTS_OF_NAMES = (semconv.SORT_SPAN, semconv.SORT_AFTER_END)
 _Key = tuple[str, str, str, str]
 
 
@@ -33,11 +34,12 @@ class Admission:
     Not safe for threads; its caller is.
 
     Args:
-        max_names: How many span names are ever admitted in a process's life.
+        max_names: How many names, of spans and entries, are ever admitted in a
+            process's life. May be set anew; what is admitted stays.
     """
 
     def __init__(self, max_names: int) -> None:
-        self._max_names = max_names
+        self.max_names = max_names
         self._admitted: dict[str, None] = {}
         # What an admitted row had been counted under (other) before, so that no
         # counter ever falls.
@@ -62,20 +64,20 @@ class Admission:
         self._learn([pair for pair in pairs if pair.sort == semconv.SORT_SPAN])
         shown, others = [], []
         for pair in pairs:
-            is_name = pair.sort in (semconv.SORT_SPAN, semconv.SORT_AFTER_END)
-            name = pair.name.removesuffix(semconv.AFTER_END_SUFFIX)
             if pair.sort == semconv.SORT_OTHER:
                 others.append(pair)
-            elif not is_name or name in self._admitted:
+            elif pair.sort not in _SORTS_OF_NAMES or self._is_admitted(pair):
                 shown.append(self._without_others_share(pair))
             else:
                 others.append(pair)
         if others or self._counted_as_other:
             shown.append(self._sum(others))
-        unadmitted = [pair for pair in others if pair.sort == semconv.SORT_SPAN]
         self._others_before = {
-            _key(pair): (pair.count, pair.allocated_bytes) for pair in unadmitted
+            _key(pair): (pair.count, pair.allocated_bytes)
+            for pair in others
+            if pair.sort != semconv.SORT_OTHER
         }
+        unadmitted = [pair for pair in others if pair.sort == semconv.SORT_SPAN]
         idle = [pair for pair in unadmitted if pair.live_bytes == 0]
         if len(unadmitted) <= RETIRE_ABOVE:
             return shown, []
@@ -83,14 +85,22 @@ class Admission:
             self._others_before.pop(_key(pair))
         return shown, idle
 
+    def _is_admitted(self, pair: Pair) -> bool:
+        name = pair.name
+        if pair.sort == semconv.SORT_AFTER_END:
+            name = name.removesuffix(semconv.AFTER_END_SUFFIX)
+        # Both: raw URLs as entries multiply the one name of the spans inside.
+        return name in self._admitted and pair.entry in self._admitted
+
     def _learn(self, pairs: list[Pair]) -> None:
         total = sum(pair.count for pair in pairs)
-        few = len({pair.name for pair in pairs}) <= self._max_names // 4
         live: dict[str, int] = {}
         count: dict[str, int] = {}
         for pair in pairs:
-            live[pair.name] = live.get(pair.name, 0) + pair.live_bytes
-            count[pair.name] = count.get(pair.name, 0) + pair.count
+            for name in {pair.name, pair.entry}:
+                live[name] = live.get(name, 0) + pair.live_bytes
+                count[name] = count.get(name, 0) + pair.count
+        few = len(live) <= self.max_names // 4
         for name in sorted(live, key=lambda name: (-live[name], -count[name])):
             if name in self._admitted:
                 continue
@@ -100,7 +110,7 @@ class Admission:
             )
             # As long as names are few, all of them are welcome.
             if matters or few:
-                if len(self._admitted) < self._max_names:
+                if len(self._admitted) < self.max_names:
                     self._admitted[name] = None
                 else:
                     self._refused += 1

@@ -44,7 +44,9 @@ _OPENERS = {
 }
 
 
-def open_source(name: str = semconv.SOURCE_NATIVE, *, sampling: bool = True) -> HeapSource:
+def open_source(
+    name: str = semconv.SOURCE_NATIVE, *, sampling: bool = True
+) -> HeapSource:
     """Open a heap source.
 
     Args:

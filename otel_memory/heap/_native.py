@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import atexit
 import os
-from importlib import _bootstrap  # type: ignore[attr-defined]
+from importlib import _bootstrap
+from typing import Any
 
 from otel_memory import semconv
 from otel_memory.heap import _core
@@ -29,7 +30,8 @@ def install() -> str | None:
         None, or why it cannot be.
     """
     global _watches_the_end
-    reason: str | None = _core.install(_bootstrap._find_and_load.__code__)
+    bootstrap: Any = _bootstrap  # its frames are what marks an import
+    reason = _core.install(bootstrap._find_and_load.__code__)
     if reason is None and not _watches_the_end:
         _watches_the_end = True
         atexit.register(_core.finalize)
@@ -81,8 +83,8 @@ class NativeSource:
         if self._is_lost():
             return []
         return [
-            SampledStack(sort, *_name_and_kind(sort, name, kind), *rest)
-            for sort, name, kind, *rest in _core.stacks(limit)
+            SampledStack(sort, *_name_and_kind(sort, name, kind), entry, frames, *rest)
+            for sort, name, kind, entry, frames, *rest in _core.stacks(limit)
         ]
 
     def health(self) -> SamplerHealth | None:

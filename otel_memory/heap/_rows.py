@@ -25,7 +25,7 @@ class Pair(NamedTuple):
     name: str
     kind: str
     entry: str
-    count: int
+    count: int  # type: ignore[assignment] # hides tuple.count, which nobody needs
     allocated_bytes: int
     peak_bytes: int
     live_bytes: int
@@ -107,5 +107,7 @@ class HeapSource(Protocol):
         """See whether figures are still right; may turn the source to `lost`."""
 
     def close(self) -> None:
-        """Stop attributing and sampling. Allocator hooks stay: others may have
-        wrapped them since."""
+        """Stop attributing and sampling.
+
+        Allocator hooks stay: others may have wrapped them since.
+        """

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import re
 import shlex
@@ -90,9 +91,7 @@ def test_the_first_command_names_the_line_that_leaks(tmp_path: Path) -> None:
     sites = rows_of(output, "Sites")
     source = (ROOT / "examples/shop/shop/cache.py").read_text(encoding="utf-8")
     leak = 1 + next(
-        number
-        for number, line in enumerate(source.split("\n"))
-        if "# the leak" in line
+        number for number, line in enumerate(source.split("\n")) if "# the leak" in line
     )
     assert next(iter(sites)) == f"shop/cache.py:{leak}"
 
@@ -181,7 +180,7 @@ def test_the_table_of_settings_is_complete() -> None:
     body = ast.parse(Path(config.__file__).read_text(encoding="utf-8")).body
     documented = {
         node.targets[0].id: after.value.value
-        for node, after in zip(body, body[1:], strict=False)
+        for node, after in itertools.pairwise(body)
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
         and isinstance(after, ast.Expr)

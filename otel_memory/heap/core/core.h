@@ -77,15 +77,15 @@ typedef struct Pending {
  */
 typedef struct Record {
     _Atomic int64_t references;
-    int64_t net;        /* inclusive of ended children */
-    int64_t peak;       /* highest net, an upper bound where children overlap */
-    uint64_t allocated; /* inclusive */
-    uint64_t own_allocated; /* self */
+    int64_t net;                /* inclusive of ended children */
+    int64_t peak;               /* highest net, an upper bound where children overlap */
+    uint64_t allocated;         /* inclusive */
+    uint64_t own_allocated;     /* self */
     uint64_t flushed_allocated; /* of own_allocated: already in a Pair */
-    struct Record *parent;  /* strong; dropped at the end */
-    struct Record *entry;   /* strong, NULL where it is itself */
-    PyObject *name;         /* strong, exact str */
-    Pending *pending;       /* of an entry; libc's malloc */
+    struct Record *parent;      /* strong; dropped at the end */
+    struct Record *entry;       /* strong, NULL where it is itself */
+    PyObject *name;             /* strong, exact str */
+    Pending *pending;           /* of an entry; libc's malloc */
     struct Record *previous, *next; /* all records there are */
     struct Record *next_dead;       /* in the graveyard */
     int64_t rss_bytes;              /* at the start, then the delta; -1: unknown */
@@ -139,7 +139,7 @@ typedef struct Thread {
     void *forced_context;
     int64_t away_net, away_allocated, away_room; /* on entering another interpreter */
     struct Thread *previous, *next;              /* threads_lock */
-    uint32_t sampler_epoch; /* of the last draw */
+    uint32_t sampler_epoch;                      /* of the last draw */
     bool registered;
     bool away;
 } Thread;
@@ -182,7 +182,7 @@ typedef struct {
     void *context;
     void *own;
 } Forced;
-Forced thread_force_nopy(Record *record);
+Forced thread_force_py(Record *record);
 void thread_release_nopy(Forced before);
 
 /* ---------------------------------------------------------------- context */
@@ -193,7 +193,8 @@ void *context_vars_nopy(PyThreadState *state);
 
 /* ------------------------------------------------------------- records.c */
 
-RecordObject *record_new_py(PyTypeObject *type, PyObject *name, int kind, Record *parent);
+RecordObject *record_new_py(PyTypeObject *type, PyObject *name, int kind,
+                            Record *parent);
 void record_release_nopy(Record *record);
 void record_drain_py(void);
 void record_finish_py(Record *record);

@@ -72,7 +72,8 @@ set_class_nopy(void *block, size_t size)
     uint8_t was = __atomic_load_n(byte, __ATOMIC_RELAXED);
     uint8_t class = (uint8_t)(size >> 4);
     if (UNLIKELY((was & PAGE_CLASS) != class)) {
-        __atomic_store_n(byte, (uint8_t)((was & ~PAGE_CLASS) | class), __ATOMIC_RELAXED);
+        __atomic_store_n(byte, (uint8_t)((was & ~PAGE_CLASS) | class),
+                         __ATOMIC_RELAXED);
     }
     return true;
 }
@@ -396,8 +397,8 @@ hooks_install_py(void)
     if (!looks_like_libc(&next_raw, 1000) || !looks_like_libc(&next_raw, 100000)) {
         return "the raw allocator is not the C library's";
     }
-    PyMemAllocatorEx raw = {NULL, raw_malloc_nopy, raw_calloc_nopy, raw_realloc_nopy,
-                            raw_free_nopy};
+    PyMemAllocatorEx raw
+        = {NULL, raw_malloc_nopy, raw_calloc_nopy, raw_realloc_nopy, raw_free_nopy};
     PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &raw);
     Layout mem_layout = probe_domain(&next_mem), obj_layout = probe_domain(&next_obj);
     if (mem_layout == LAYOUT_UNKNOWN || mem_layout != obj_layout) {
@@ -408,10 +409,10 @@ hooks_install_py(void)
         PyObject_GetArenaAllocator(&next_arena);
         PyObjectArenaAllocator arena = {NULL, arena_alloc_nopy, arena_free_nopy};
         PyObject_SetArenaAllocator(&arena);
-        PyMemAllocatorEx mem = {NULL, mem_malloc_nopy, mem_calloc_nopy,
-                                mem_realloc_nopy, mem_free_nopy};
-        PyMemAllocatorEx obj = {NULL, obj_malloc_nopy, obj_calloc_nopy,
-                                obj_realloc_nopy, obj_free_nopy};
+        PyMemAllocatorEx mem
+            = {NULL, mem_malloc_nopy, mem_calloc_nopy, mem_realloc_nopy, mem_free_nopy};
+        PyMemAllocatorEx obj
+            = {NULL, obj_malloc_nopy, obj_calloc_nopy, obj_realloc_nopy, obj_free_nopy};
         PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &mem);
         PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &obj);
     } else {

@@ -84,8 +84,8 @@ static PyGetSetDef Record_getset[] = {
     {"name", (getter)Record_name, NULL, "the span's name as it is now", NULL},
     {"ended", (getter)Record_ended, NULL, "whether the span has ended", NULL},
     {"allocated_bytes", (getter)Record_allocated, NULL, "inclusive", NULL},
-    {"self_allocated_bytes", (getter)Record_self_allocated, NULL,
-     "without child spans", NULL},
+    {"self_allocated_bytes", (getter)Record_self_allocated, NULL, "without child spans",
+     NULL},
     {"delta_bytes", (getter)Record_delta, NULL, "inclusive, signed", NULL},
     {"peak_bytes", (getter)Record_peak, NULL, "highest delta", NULL},
     {"rss_delta_bytes", (getter)Record_rss_delta, NULL,
@@ -120,7 +120,8 @@ install(PyObject *module, PyObject *find_and_load_code)
 {
     if (core.installed) {
         if (core.interpreter != PyInterpreterState_Get()) {
-            return PyUnicode_FromString("another interpreter of this process is counted");
+            return PyUnicode_FromString(
+                "another interpreter of this process is counted");
         }
         Py_RETURN_NONE;
     }
@@ -265,13 +266,12 @@ static PyObject *
 health(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
     SamplerHealth h = sampler_health_nopy();
-    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:d,s:n,s:n,s:L}", "samples",
-                         (unsigned long long)h.taken, "dropped",
-                         (unsigned long long)h.dropped, "live_samples",
-                         (unsigned long long)h.live_samples, "thinned",
-                         (unsigned long long)h.thinned, "rate_bytes", h.rate, "stacks",
-                         (Py_ssize_t)stacks_count(), "pairs", (Py_ssize_t)pairs_count(),
-                         "open_spans", (long long)record_open_count());
+    return Py_BuildValue(
+        "{s:K,s:K,s:K,s:K,s:d,s:n,s:n,s:L}", "samples", (unsigned long long)h.taken,
+        "dropped", (unsigned long long)h.dropped, "live_samples",
+        (unsigned long long)h.live_samples, "thinned", (unsigned long long)h.thinned,
+        "rate_bytes", h.rate, "stacks", (Py_ssize_t)stacks_count(), "pairs",
+        (Py_ssize_t)pairs_count(), "open_spans", (long long)record_open_count());
 }
 
 /* A span of our own where there is no SDK: a child of what is current. */

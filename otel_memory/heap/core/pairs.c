@@ -131,7 +131,7 @@ pair_of_record_py(Record *record, bool after_end, bool import_)
     }
     PyObject *entry = record->entry != NULL ? record->entry->name : record->name;
     return pair_get_py(after_end ? SORT_AFTER_END : SORT_SPAN, record->name, entry,
-                         record->kind);
+                       record->kind);
 }
 
 static void
@@ -225,7 +225,7 @@ pairs_retire_py(Pair *pair)
         return;
     }
     pair_add_py(other, pair->count, pair->allocated,
-                  pair->peak[0] > pair->peak[1] ? pair->peak[0] : pair->peak[1]);
+                pair->peak[0] > pair->peak[1] ? pair->peak[0] : pair->peak[1]);
     Pair **link = &buckets[(size_t)pair->hash % BUCKETS];
     while (*link != pair) {
         link = &(*link)->next_in_bucket;

@@ -12,10 +12,7 @@
  * name it has. Frameworks set the route within the request's first moments. */
 #define NAME_SETTLES_SECONDS 5
 
-#define STATIC_RECORD(sort_)                                                           \
-    {                                                                                  \
-        .references = 1, .sort = (sort_), .rss_bytes = -1                              \
-    }
+#define STATIC_RECORD(sort_) {.references = 1, .sort = (sort_), .rss_bytes = -1}
 Record record_no_span = STATIC_RECORD(SORT_NO_SPAN);
 Record record_telemetry = STATIC_RECORD(SORT_TELEMETRY);
 Record record_gc = STATIC_RECORD(SORT_GC);
@@ -65,12 +62,12 @@ flush_record_py(Record *record, uint64_t count)
     uint64_t allocated = record->own_allocated - record->flushed_allocated;
     record->flushed_allocated = record->own_allocated;
     Record *entry = record->entry;
-    bool name_may_change = entry != NULL && !entry->ended
-                           && seconds_now_nopy() - entry->started_seconds
-                                  < NAME_SETTLES_SECONDS;
+    bool name_may_change
+        = entry != NULL && !entry->ended
+          && seconds_now_nopy() - entry->started_seconds < NAME_SETTLES_SECONDS;
     if (!name_may_change) {
         pair_add_py(pair_of_record_py(record, false, false), count, allocated,
-                      record->peak);
+                    record->peak);
         return;
     }
     for (uint16_t i = 0; i < entry->pending_count; i++) {
@@ -94,14 +91,13 @@ flush_record_py(Record *record, uint64_t count)
         Pending *pending = realloc(entry->pending, room * sizeof(*pending));
         if (pending == NULL) {
             pair_add_py(pair_of_record_py(record, false, false), count, allocated,
-                          record->peak);
+                        record->peak);
             return;
         }
         entry->pending = pending;
     }
-    entry->pending[entry->pending_count++]
-        = (Pending){Py_NewRef(record->name), count, allocated, record->peak,
-                    record->kind};
+    entry->pending[entry->pending_count++] = (Pending){
+        Py_NewRef(record->name), count, allocated, record->peak, record->kind};
 }
 
 /* What contexts that outlived the span went on to allocate. */
@@ -233,8 +229,8 @@ record_new_py(PyTypeObject *type, PyObject *name, int kind, Record *parent)
             record_hold_nopy(parent);
         }
     }
-    int64_t others = entries_open
-                     - (record->entry != NULL && !record->entry->ended ? 1 : 0);
+    int64_t others
+        = entries_open - (record->entry != NULL && !record->entry->ended ? 1 : 0);
     record->rss_exclusive = others == 0;
     if (record->is_entry) {
         entries_open++;
@@ -260,9 +256,9 @@ record_finish_py(Record *record)
     record->ended = true;
     records_open--;
     int64_t rss_bytes = rss_read_bytes_nopy();
-    record->rss_bytes
-        = rss_bytes < 0 || record->rss_bytes < 0 ? INT64_MIN
-                                                 : rss_bytes - record->rss_bytes;
+    record->rss_bytes = rss_bytes < 0 || record->rss_bytes < 0
+                            ? INT64_MIN
+                            : rss_bytes - record->rss_bytes;
     record->rss_exclusive
         = record->rss_exclusive && record->entries_started == entries_started;
     entries_open -= record->is_entry;

@@ -127,7 +127,8 @@ adapt_rate_nopy(void)
     double factor = per_second / SAMPLES_PER_SECOND;
     factor = factor > 4 ? 4 : factor < 0.5 ? 0.5 : factor;
     double wanted = atomic_load(&rate) * factor;
-    if (tables[BLOCK_POOL].used < capacity / 2 && tables[BLOCK_RAW].used < capacity / 2) {
+    if (tables[BLOCK_POOL].used < capacity / 2
+        && tables[BLOCK_RAW].used < capacity / 2) {
         atomic_store(&rate_floor, RATE_MIN); /* a look is enough: no lock */
     }
     double floor = atomic_load(&rate_floor);

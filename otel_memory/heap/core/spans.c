@@ -20,10 +20,10 @@
 #define KINDS 5
 
 /* Set by configure_spans, under the GIL. */
-static PyObject *kinds;          /* tuple of the members of SpanKind, by value */
-static PyObject *span_key;       /* of the current span in a Context */
-static PyObject *suppress_key;   /* of instrumentation that is switched off */
-static PyObject *otel_variable;  /* OpenTelemetry's ContextVar of the Context */
+static PyObject *kinds;         /* tuple of the members of SpanKind, by value */
+static PyObject *span_key;      /* of the current span in a Context */
+static PyObject *suppress_key;  /* of instrumentation that is switched off */
+static PyObject *otel_variable; /* OpenTelemetry's ContextVar of the Context */
 static PyTypeObject *non_recording_type;
 static PyTypeObject *bounded_attributes_type;
 static PyObject *attribute_filter; /* callable (name, kind index) -> bool; or NULL */
@@ -42,8 +42,15 @@ static PyObject *str_record, *str_name, *str_kind, *str_context, *str_end_time,
     *str_attributes, *str_dict, *str_maxlen, *str_immutable, *str_set_attribute,
     *str_get_span_context, *str_is_valid, *str_span_context, *str_generation,
     *str_start;
-enum { FIGURE_DELTA, FIGURE_PEAK, FIGURE_ALLOCATED, FIGURE_OWN, FIGURE_RSS,
-       FIGURE_EXCLUSIVE, FIGURES };
+enum {
+    FIGURE_DELTA,
+    FIGURE_PEAK,
+    FIGURE_ALLOCATED,
+    FIGURE_OWN,
+    FIGURE_RSS,
+    FIGURE_EXCLUSIVE,
+    FIGURES
+};
 static PyObject *attribute_names[FIGURES];
 
 static int
@@ -132,7 +139,8 @@ argument(Call call, Py_ssize_t position, PyObject *name)
     if (position + 1 < call.count) {
         return call.values[position + 1];
     }
-    for (Py_ssize_t i = 0; call.names != NULL && i < PyTuple_GET_SIZE(call.names); i++) {
+    for (Py_ssize_t i = 0; call.names != NULL && i < PyTuple_GET_SIZE(call.names);
+         i++) {
         PyObject *given = PyTuple_GET_ITEM(call.names, i);
         if (given == name || PyUnicode_Compare(given, name) == 0) {
             return call.values[call.count + i];
@@ -220,9 +228,9 @@ begin_span_py(PyObject *span, Call call)
     if (name == NULL) {
         goto done;
     }
-    record = record_new_py(core.record_type, name,
-                           kind_index(argument(call, 2, str_kind)),
-                           parent_record == NULL ? NULL : parent_record->record);
+    record
+        = record_new_py(core.record_type, name, kind_index(argument(call, 2, str_kind)),
+                        parent_record == NULL ? NULL : parent_record->record);
     if (record == NULL) {
         goto done;
     }
@@ -241,7 +249,7 @@ static PyObject *
 start_span(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
 {
     /* The SDK takes 10 kB and keeps 3 kB for each span; that is not the parent's. */
-    Forced before = thread_force_nopy(&record_telemetry);
+    Forced before = thread_force_py(&record_telemetry);
     int64_t allocated = thread_allocated(&this_thread);
     PyObject *span = PyObject_Vectorcall(WRAPPED(self), args, nargsf, names);
     if (UNLIKELY(thread_allocated(&this_thread) == allocated) && span != NULL
@@ -317,8 +325,8 @@ wanted_py(const Record *record)
     if (attribute_filter == NULL) {
         return 1;
     }
-    PyObject *answer
-        = PyObject_CallFunction(attribute_filter, "Oi", record->name, (int)record->kind);
+    PyObject *answer = PyObject_CallFunction(attribute_filter, "Oi", record->name,
+                                             (int)record->kind);
     int wanted = answer == NULL ? -1 : PyObject_IsTrue(answer);
     Py_XDECREF(answer);
     return wanted;
@@ -343,8 +351,8 @@ write_attributes_py(PyObject *span, const Record *record)
         } else if (value == Py_None) {
             /* not measured: no number */
         } else if (dict == NULL) {
-            PyObject *answer = PyObject_CallMethodObjArgs(span, str_set_attribute,
-                                                          attribute_names[i], value, NULL);
+            PyObject *answer = PyObject_CallMethodObjArgs(
+                span, str_set_attribute, attribute_names[i], value, NULL);
             result = answer == NULL ? -1 : 0;
             Py_XDECREF(answer);
         } else if (room > 0 || PyDict_Contains(dict, attribute_names[i]) == 1) {
@@ -389,7 +397,7 @@ end(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     /* The end's time, before our own work, where the caller gave none. */
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    Forced before = thread_force_nopy(&record_telemetry);
+    Forced before = thread_force_py(&record_telemetry);
     PyObject *with_time[2] = {span, NULL};
     bool recording = Py_TYPE(span) != non_recording_type;
     record_finish_py(record->record);
@@ -402,10 +410,9 @@ end(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
             report_failure_py("end");
         }
     }
-    PyObject *result
-        = with_time[1] != NULL
-              ? PyObject_Vectorcall(WRAPPED(self), with_time, 2, NULL)
-              : PyObject_Vectorcall(WRAPPED(self), args, nargsf, names);
+    PyObject *result = with_time[1] != NULL
+                           ? PyObject_Vectorcall(WRAPPED(self), with_time, 2, NULL)
+                           : PyObject_Vectorcall(WRAPPED(self), args, nargsf, names);
     Py_XDECREF(with_time[1]);
     Py_DECREF(record);
     linger_py(span);
@@ -503,8 +510,8 @@ static const struct {
     const char *name;
     vectorcallfunc call;
 } method_kinds[] = {
-    {"start_span", start_span},   {"end", end},       {"update_name", update_name},
-    {"attach", attach},           {"detach", detach},
+    {"start_span", start_span}, {"end", end},       {"update_name", update_name},
+    {"attach", attach},         {"detach", detach},
 };
 
 static int
@@ -565,10 +572,14 @@ static PyMemberDef Method_members[] = {
 };
 
 static PyType_Slot Method_slots[] = {
-    {Py_tp_dealloc, Method_dealloc},   {Py_tp_traverse, Method_traverse},
-    {Py_tp_clear, Method_clear},       {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_descr_get, Method_get},     {Py_tp_getattro, Method_getattro},
-    {Py_tp_members, Method_members},   {Py_tp_repr, Method_repr},
+    {Py_tp_dealloc, Method_dealloc},
+    {Py_tp_traverse, Method_traverse},
+    {Py_tp_clear, Method_clear},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_descr_get, Method_get},
+    {Py_tp_getattro, Method_getattro},
+    {Py_tp_members, Method_members},
+    {Py_tp_repr, Method_repr},
     {0, NULL},
 };
 
@@ -633,7 +644,7 @@ gc_callback(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
         if (full && PyUnicode_Check(args[0])) {
             bool starts = PyUnicode_Compare(args[0], str_start) == 0;
             if (starts && collecting == NULL) {
-                before_collection = thread_force_nopy(&record_gc);
+                before_collection = thread_force_py(&record_gc);
                 collecting = &this_thread;
             } else if (!starts && collecting == &this_thread) {
                 collecting = NULL;

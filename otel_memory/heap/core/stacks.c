@@ -65,16 +65,19 @@ walk_nopy(PyThreadState *state, Frame *frames, int room, bool *in_import)
     *in_import = false;
 #if PY_VERSION_HEX < 0x030B0000
     PyFrameObject *frame = state->frame;
-    for (int seen = 0; frame != NULL && seen < WALK_MAX; frame = frame->f_back, seen++) {
+    for (int seen = 0; frame != NULL && seen < WALK_MAX;
+         frame = frame->f_back, seen++) {
         PyCodeObject *code = frame->f_code;
         int instruction = frame->f_lasti * 2; /* code units of 2 bytes */
 #else
 #if PY_VERSION_HEX >= 0x030D0000
     _PyInterpreterFrame *frame = state->current_frame;
 #else
-    _PyInterpreterFrame *frame = state->cframe == NULL ? NULL : state->cframe->current_frame;
+    _PyInterpreterFrame *frame
+        = state->cframe == NULL ? NULL : state->cframe->current_frame;
 #endif
-    for (int seen = 0; frame != NULL && seen < WALK_MAX; frame = frame->previous, seen++) {
+    for (int seen = 0; frame != NULL && seen < WALK_MAX;
+         frame = frame->previous, seen++) {
 #if PY_VERSION_HEX >= 0x030C0000
         if (frame->owner == FRAME_OWNED_BY_CSTACK) {
             continue;

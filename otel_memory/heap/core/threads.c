@@ -20,7 +20,7 @@ Core core;
  * instructions; a thread that exits waits for it, so that no Thread of the list
  * vanishes while it is read. */
 static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
-static Thread *threads;             /* threads_lock */
+static Thread *threads;                  /* threads_lock */
 static int64_t gone_net, gone_allocated; /* of exited threads; threads_lock */
 static pthread_key_t exit_key;
 
@@ -158,10 +158,16 @@ thread_resync_nopy(void)
 }
 
 Forced
-thread_force_nopy(Record *record)
+thread_force_py(Record *record)
 {
     Thread *t = &this_thread;
     PyThreadState *state = state_current_nopy();
+    if (state != NULL && state->context == NULL && core.variable != NULL) {
+        /* Greenlets without variables would all look alike: make a context. */
+        PyObject *token = PyContextVar_Set(core.variable, Py_None);
+        Py_XDECREF(token);
+        PyErr_Clear();
+    }
     Forced before = {t->forced, t->forced_context, NULL};
     if (state != NULL) {
         before.own = (void *)state->context;
