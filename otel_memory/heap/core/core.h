@@ -96,6 +96,7 @@ typedef struct Record {
     uint8_t kind;
     bool ended;
     bool is_entry;
+    bool closed; /* ended, or nobody can end it any more: not open */
     bool rss_exclusive;
     _Atomic int32_t threads; /* that charge it now */
 } Record;
@@ -198,6 +199,7 @@ RecordObject *record_new_py(PyTypeObject *type, PyObject *name, int kind,
 void record_release_nopy(Record *record);
 void record_drain_py(void);
 void record_finish_py(Record *record);
+void record_abandon_py(Record *record);
 void record_rename_py(Record *record, PyObject *name);
 void record_flush_all_py(void);
 void record_reset_counters_py(void);
@@ -337,10 +339,22 @@ extern PyThreadState **state_slot;
 int state_init_py(void);
 void state_forget_nopy(void);
 
+#if PY_VERSION_HEX >= 0x030C0000
+extern PyInterpreterState **newest_interpreter_slot;
+#endif
+
 /* The thread state that holds the GIL, for callers that do hold it. */
 static inline PyThreadState *
 state_current_nopy(void)
 {
+#if PY_VERSION_HEX >= 0x030C0000
+    /* The place is of the main interpreter's GIL. A thread that holds another's
+     * would read a state that may be gone, so ask as soon as there is another. */
+    if (UNLIKELY(*(PyInterpreterState *volatile *)newest_interpreter_slot
+                 != core.interpreter)) {
+        return STATE_BY_CALL();
+    }
+#endif
     return *(PyThreadState *volatile *)state_slot;
 }
 

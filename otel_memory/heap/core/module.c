@@ -11,6 +11,7 @@ Record_dealloc(RecordObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     if (self->record != NULL) {
+        record_abandon_py(self->record);
         record_release_nopy(self->record); /* freed at the next drain */
     }
     type->tp_free((PyObject *)self);

@@ -156,6 +156,27 @@ record_reset_counters_py(void)
 
 /* ------------------------------------------------------- start and end */
 
+/* Not open any more. Once. */
+static void
+close_py(Record *record)
+{
+    if (!record->closed) {
+        record->closed = true;
+        records_open--;
+        entries_open -= record->is_entry;
+    }
+}
+
+/* Its Python object is gone, so nobody can end it: samples may hold the record
+ * for as long as their blocks live, but the span is not open. */
+void
+record_abandon_py(Record *record)
+{
+    if (record->sort == SORT_SPAN) {
+        close_py(record);
+    }
+}
+
 static void
 record_free_py(Record *record)
 {
@@ -165,8 +186,7 @@ record_free_py(Record *record)
         /* A span that nobody ended: its bytes count, it does not. */
         flush_record_py(record, 0);
         flush_pending_py(record);
-        entries_open -= record->is_entry;
-        records_open--;
+        close_py(record);
     }
     record->previous->next = record->next;
     record->next->previous = record->previous;
