@@ -77,7 +77,7 @@ class Admission:
             for pair in others
             if pair.sort != semconv.SORT_OTHER
         }
-        unadmitted = [pair for pair in others if pair.sort == semconv.SORT_SPAN]
+        unadmitted = [pair for pair in others if pair.sort != semconv.SORT_OTHER]
         idle = [pair for pair in unadmitted if pair.live_bytes == 0]
         if len(unadmitted) <= RETIRE_ABOVE:
             return shown, []

@@ -75,8 +75,12 @@ class NativeSource:
     def retire(self, pairs: list[Pair]) -> None:
         """Sum these rows into `(other)`."""
         for pair in pairs:
-            if pair.sort == semconv.SORT_SPAN:
-                _core.retire_pair(pair.name, KIND_WORDS.index(pair.kind), pair.entry)
+            if pair.sort in (semconv.SORT_SPAN, semconv.SORT_AFTER_END):
+                name = pair.name
+                if pair.sort == semconv.SORT_AFTER_END:
+                    name = name.removesuffix(semconv.AFTER_END_SUFFIX)
+                kind = KIND_WORDS.index(pair.kind)
+                _core.retire_pair(pair.sort, name, kind, pair.entry)
 
     def stacks(self, limit: int) -> list[SampledStack]:
         """The largest live stacks."""

@@ -31,7 +31,7 @@
 
 /* ------------------------------------------------------------------ rows */
 
-/* Which sort of row a figure belongs to. Order is known to heap/native.py. */
+/* Which sort of row a figure belongs to; pairs.c has their words. */
 typedef enum {
     SORT_SPAN,
     SORT_NO_SPAN,
@@ -88,9 +88,10 @@ typedef struct Record {
     Pending *pending;           /* of an entry; libc's malloc */
     struct Record *previous, *next; /* all records there are */
     struct Record *next_dead;       /* in the graveyard */
-    int64_t rss_bytes;              /* at the start, then the delta; -1: unknown */
-    uint64_t entries_started;       /* the global count after our start */
-    uint32_t started_seconds;       /* monotonic */
+    int64_t
+        rss_bytes; /* at the start, -1: unknown; then the delta, INT64_MIN: unknown */
+    uint64_t entries_started; /* the global count after our start */
+    uint32_t started_seconds; /* monotonic */
     uint16_t pending_count;
     uint8_t sort;
     uint8_t kind;
@@ -142,6 +143,8 @@ typedef struct Thread {
     struct Thread *previous, *next;              /* threads_lock */
     uint32_t sampler_epoch;                      /* of the last draw */
     bool registered;
+    bool
+        exiting; /* its exit has run, or none could be arranged: not registered again */
     bool away;
 } Thread;
 
@@ -240,7 +243,6 @@ typedef struct Stack {
     struct Stack *next_in_bucket;
     uint64_t hash;
     _Atomic int64_t references;
-    uint32_t id;
     uint16_t depth;
     bool in_import;
     Frame frames[];
@@ -249,10 +251,11 @@ typedef struct Stack {
 Stack *stack_capture_nopy(PyThreadState *state);
 void stack_release_nopy(Stack *stack);
 void stack_drain_py(void);
+bool stacks_are_full(void);
+uint64_t stacks_refused(void);
 PyObject *stack_frames_py(Stack *stack);
 PyThreadState *state_if_gil_held_nopy(void);
 int stacks_init_py(PyObject *find_and_load_code);
-int stacks_check_py(void);
 size_t stacks_count(void);
 
 /* ------------------------------------------------------------- sampler.c */
@@ -272,7 +275,7 @@ typedef struct Sample {
 } Sample;
 
 typedef struct {
-    uint64_t taken, dropped, live_samples, thinned;
+    uint64_t taken, dropped, live_samples, thinned, stackless;
     double rate;
 } SamplerHealth;
 
@@ -288,7 +291,6 @@ PyObject *sampler_stacks_py(Py_ssize_t limit);
 SamplerHealth sampler_health_nopy(void);
 void sampler_prefork_nopy(void);
 void sampler_postfork_nopy(bool child);
-int sampler_init(void);
 size_t sampler_set_capacity(size_t capacity);
 
 /* --------------------------------------------------------------- hooks.c */
@@ -314,9 +316,11 @@ typedef struct {
     bool spans_wanted;  /* make records for spans */
     bool attributing;   /* and charge them; off: everything goes to (no span) */
     bool installed;
-    bool lost; /* somebody took our hooks out: no figure is right any more */
+    bool finalized; /* the interpreter has ended once */
+    bool lost;      /* somebody took our hooks out: no figure is right any more */
     /* Raised when threads must draw anew, since sampling was turned on. */
     _Atomic uint32_t sampler_epoch;
+    struct Thread *collecting; /* runs a full collection now */
 } Core;
 extern Core core;
 

@@ -95,6 +95,9 @@ static inline __attribute__((always_inline)) void
 libc_free_nopy(Thread *t, const PyMemAllocatorEx *next, void *block)
 {
     if (block != NULL) {
+        if (UNLIKELY(!t->registered)) {
+            thread_register_nopy(t); /* a native thread that only frees */
+        }
         t->room += (int64_t)malloc_usable_size(block);
         if (UNLIKELY(page_byte_nopy(block) & PAGE_SAMPLED)) {
             sample_free_nopy(block, BLOCK_RAW);
@@ -353,7 +356,7 @@ looks_like_libc(PyMemAllocatorEx *allocator, size_t size)
     }
     size_t usable = malloc_usable_size(block);
     allocator->free(allocator->ctx, block);
-    return usable >= size && usable < size + 64;
+    return usable >= size && usable < 2 * size + 4096; /* jemalloc rounds up */
 }
 
 /* What this interpreter allocates with. RAW must be libc's and hooked already. */

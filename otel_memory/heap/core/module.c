@@ -119,6 +119,9 @@ PyDoc_STRVAR(install_doc,
 static PyObject *
 install(PyObject *module, PyObject *find_and_load_code)
 {
+    if (core.finalized) {
+        return PyUnicode_FromString("the interpreter was ended and started again");
+    }
     if (core.installed) {
         if (core.interpreter != PyInterpreterState_Get()) {
             return PyUnicode_FromString(
@@ -199,6 +202,9 @@ set_sampling(PyObject *Py_UNUSED(self), PyObject *args, PyObject *kwargs)
 static PyObject *
 probe(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
+    if (stacks_are_full()) {
+        stack_drain_py();
+    }
     return PyBool_FromLong(core.installed && hooks_probe_py());
 }
 
@@ -225,9 +231,21 @@ totals(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
     return Py_BuildValue("(LL)", (long long)net, (long long)allocated);
 }
 
+static bool
+is_installed(void)
+{
+    if (!core.installed) {
+        PyErr_SetString(PyExc_RuntimeError, "the allocators are not hooked");
+    }
+    return core.installed;
+}
+
 static PyObject *
 pairs(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
+    if (!is_installed()) {
+        return NULL;
+    }
     record_flush_all_py();
     sampler_fill_pairs_py();
     record_drain_py();
@@ -238,12 +256,19 @@ pairs(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 static PyObject *
 retire_pair(PyObject *Py_UNUSED(self), PyObject *args)
 {
-    PyObject *name, *entry;
+    PyObject *sort, *name, *entry;
     int kind;
-    if (!PyArg_ParseTuple(args, "UiU:retire_pair", &name, &kind, &entry)) {
+    if (!is_installed()
+        || !PyArg_ParseTuple(args, "UUiU:retire_pair", &sort, &name, &kind, &entry)) {
         return NULL;
     }
-    Pair *pair = pairs_find_py(SORT_SPAN, name, entry, kind);
+    if (!PyUnicode_CheckExact(name) || !PyUnicode_CheckExact(entry)) {
+        PyErr_SetString(PyExc_TypeError, "names must be exact str");
+        return NULL;
+    }
+    Sort of_name = PyUnicode_Compare(sort, sort_name(SORT_SPAN)) == 0 ? SORT_SPAN
+                                                                      : SORT_AFTER_END;
+    Pair *pair = pairs_find_py(of_name, name, entry, kind);
     if (pair != NULL) {
         pairs_retire_py(pair);
     }
@@ -260,7 +285,13 @@ stacks(PyObject *Py_UNUSED(self), PyObject *limit_object)
         }
         return NULL;
     }
-    return sampler_stacks_py(limit);
+    if (!is_installed()) {
+        return NULL;
+    }
+    PyObject *list = sampler_stacks_py(limit);
+    record_drain_py();
+    stack_drain_py();
+    return list;
 }
 
 static PyObject *
@@ -268,11 +299,12 @@ health(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
     SamplerHealth h = sampler_health_nopy();
     return Py_BuildValue(
-        "{s:K,s:K,s:K,s:K,s:d,s:n,s:n,s:L}", "samples", (unsigned long long)h.taken,
+        "{s:K,s:K,s:K,s:K,s:K,s:d,s:n,s:n,s:L}", "samples", (unsigned long long)h.taken,
         "dropped", (unsigned long long)h.dropped, "live_samples",
         (unsigned long long)h.live_samples, "thinned", (unsigned long long)h.thinned,
-        "rate_bytes", h.rate, "stacks", (Py_ssize_t)stacks_count(), "pairs",
-        (Py_ssize_t)pairs_count(), "open_spans", (long long)record_open_count());
+        "stackless", (unsigned long long)h.stackless, "rate_bytes", h.rate, "stacks",
+        (Py_ssize_t)stacks_count(), "pairs", (Py_ssize_t)pairs_count(), "open_spans",
+        (long long)record_open_count());
 }
 
 /* A span of our own where there is no SDK: a child of what is current. */
@@ -284,8 +316,11 @@ begin(PyObject *Py_UNUSED(self), PyObject *args)
     if (!PyArg_ParseTuple(args, "U|i:begin", &name, &kind)) {
         return NULL;
     }
-    if (!core.installed) {
-        PyErr_SetString(PyExc_RuntimeError, "the allocators are not hooked");
+    if (!is_installed()) {
+        return NULL;
+    }
+    if (kind < 0 || kind > 4) {
+        PyErr_Format(PyExc_ValueError, "no such kind of span: %d", kind);
         return NULL;
     }
     if (!PyUnicode_CheckExact(name)) {
@@ -333,6 +368,7 @@ static PyObject *
 finalize(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
     core.spans_wanted = core.attributing = false;
+    core.finalized = true;
     state_forget_nopy();
     sampler_enable_nopy(false, 0);
     Py_RETURN_NONE;
@@ -370,7 +406,7 @@ static PyMethodDef methods[] = {
      PyDoc_STR("pairs()\n--\n\nAll rows: (sort, name, kind, entry, count, allocated "
                "bytes, peak bytes, live bytes, live samples).")},
     {"retire_pair", retire_pair, METH_VARARGS,
-     PyDoc_STR("retire_pair(name, kind, entry)\n--\n\nSum a row into (other).")},
+     PyDoc_STR("retire_pair(sort, name, kind, entry)\n--\n\nSum a row into (other).")},
     {"stacks", stacks, METH_O,
      PyDoc_STR("stacks(limit)\n--\n\nLive bytes by row and stack, largest first: "
                "(sort, name, kind, entry, frames, live bytes, samples, age in "

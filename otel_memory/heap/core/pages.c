@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pages.h"
 
+#include <assert.h>
 #include <sys/mman.h>
 
 /* The unit in which the table is made writable: it stands for 16 GiB. */
@@ -33,6 +34,7 @@ pages_init(void)
 uint8_t *
 page_need_nopy(const void *block)
 {
+    assert(page_table != NULL); /* pages_init comes before the hooks */
     uintptr_t page = page_index(block);
     size_t chunk = page >> CHUNK_BITS;
     if (UNLIKELY(!atomic_load_explicit(&writable[chunk], memory_order_acquire))) {

@@ -53,7 +53,7 @@ same_text_nopy(PyObject *a, PyObject *b)
 }
 
 static Py_hash_t
-key_hash_nopy(Sort sort, PyObject *name, PyObject *entry, int kind)
+key_hash_py(Sort sort, PyObject *name, PyObject *entry, int kind)
 {
     uint64_t hash = (uint64_t)PyObject_Hash(name) * 31;
     hash ^= (uint64_t)PyObject_Hash(entry) * 1000003u;
@@ -63,7 +63,7 @@ key_hash_nopy(Sort sort, PyObject *name, PyObject *entry, int kind)
 }
 
 static Pair *
-find_nopy(Py_hash_t hash, Sort sort, PyObject *name, PyObject *entry, int kind)
+find_py(Py_hash_t hash, Sort sort, PyObject *name, PyObject *entry, int kind)
 {
     for (Pair *pair = buckets[(size_t)hash % BUCKETS]; pair != NULL;
          pair = pair->next_in_bucket) {
@@ -78,15 +78,15 @@ find_nopy(Py_hash_t hash, Sort sort, PyObject *name, PyObject *entry, int kind)
 Pair *
 pairs_find_py(Sort sort, PyObject *name, PyObject *entry, int kind)
 {
-    return find_nopy(key_hash_nopy(sort, name, entry, kind), sort, name, entry, kind);
+    return find_py(key_hash_py(sort, name, entry, kind), sort, name, entry, kind);
 }
 
 /* NULL only when memory is short. */
 Pair *
 pair_get_py(Sort sort, PyObject *name, PyObject *entry, int kind)
 {
-    Py_hash_t hash = key_hash_nopy(sort, name, entry, kind);
-    Pair *pair = find_nopy(hash, sort, name, entry, kind);
+    Py_hash_t hash = key_hash_py(sort, name, entry, kind);
+    Pair *pair = find_py(hash, sort, name, entry, kind);
     if (pair != NULL) {
         return pair;
     }

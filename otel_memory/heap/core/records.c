@@ -146,14 +146,6 @@ record_flush_all_py(void)
     flush_special_py(&record_gc);
 }
 
-/* After fork: the child counts from zero. What is open goes on. */
-void
-record_reset_counters_py(void)
-{
-    record_flush_all_py();
-    pairs_reset_py();
-}
-
 /* ------------------------------------------------------- start and end */
 
 /* Not open any more. Once. */
@@ -172,8 +164,34 @@ close_py(Record *record)
 void
 record_abandon_py(Record *record)
 {
-    if (record->sort == SORT_SPAN) {
-        close_py(record);
+    if (record->sort != SORT_SPAN) {
+        return;
+    }
+    close_py(record);
+    Record *parent = record->parent;
+    record->parent = NULL;
+    if (parent != NULL) {
+        record_release_nopy(parent);
+    }
+}
+
+/* After fork. The child counts from zero, and of the open spans only those that the
+ * forking thread is in will ever end. */
+void
+record_reset_counters_py(void)
+{
+    record_flush_all_py();
+    pairs_reset_py();
+    for (Record *record = all_records.next; record != &all_records;
+         record = record->next) {
+        bool is_ours = false;
+        for (Record *own = this_thread.record; own != NULL && !is_ours;
+             own = own->parent) {
+            is_ours = own == record;
+        }
+        if (!is_ours) {
+            close_py(record);
+        }
     }
 }
 
@@ -250,7 +268,7 @@ record_new_py(PyTypeObject *type, PyObject *name, int kind, Record *parent)
         }
     }
     int64_t others
-        = entries_open - (record->entry != NULL && !record->entry->ended ? 1 : 0);
+        = entries_open - (record->entry != NULL && !record->entry->closed ? 1 : 0);
     record->rss_exclusive = others == 0;
     if (record->is_entry) {
         entries_open++;
@@ -274,14 +292,13 @@ record_finish_py(Record *record)
     }
     thread_fold_all_of_nopy(record);
     record->ended = true;
-    records_open--;
+    close_py(record);
     int64_t rss_bytes = rss_read_bytes_nopy();
     record->rss_bytes = rss_bytes < 0 || record->rss_bytes < 0
                             ? INT64_MIN
                             : rss_bytes - record->rss_bytes;
     record->rss_exclusive
         = record->rss_exclusive && record->entries_started == entries_started;
-    entries_open -= record->is_entry;
     Record *parent = record->parent;
     if (parent != NULL) {
         record->parent = NULL;
@@ -298,6 +315,9 @@ record_finish_py(Record *record)
     flush_record_py(record, 1);
     flush_pending_py(record);
     record_drain_py();
+    if (UNLIKELY(stacks_are_full())) {
+        stack_drain_py();
+    }
 }
 
 /* `name` is an exact str. */

@@ -5,10 +5,13 @@
  */
 #include "core.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-static int statm = -1; /* the GIL; /proc/self is resolved at open, hence the fork */
+static int statm = -1;     /* the GIL; /proc/self is resolved at open, hence the fork */
+static struct stat opened; /* what `statm` was when it was opened */
 static bool failed;
 static int64_t page_size_bytes;
 
@@ -21,8 +24,8 @@ rss_read_bytes_nopy(void)
     if (statm < 0) {
         statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
         page_size_bytes = sysconf(_SC_PAGESIZE);
-        if (statm < 0) {
-            failed = true;
+        if (statm < 0 || fstat(statm, &opened) != 0) {
+            failed = errno == ENOENT || errno == EACCES; /* not EMFILE, which passes */
             return -1;
         }
     }
@@ -56,8 +59,11 @@ rss_read_bytes_nopy(void)
 void
 rss_postfork_nopy(void)
 {
-    if (statm >= 0) {
+    struct stat now;
+    /* A daemon may have closed it, and its number be a listening socket's by now. */
+    if (statm >= 0 && fstat(statm, &now) == 0 && now.st_dev == opened.st_dev
+        && now.st_ino == opened.st_ino) {
         close(statm);
-        statm = -1;
     }
+    statm = -1;
 }

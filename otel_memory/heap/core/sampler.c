@@ -13,10 +13,11 @@
  *    their own table and a lock, for RAW comes without the GIL.
  *  - A table that is full raises R and keeps each sample with probability
  *    P_new/P_old, so proportions stay right and the newest is never dropped.
- *  - Memory is bounded: TABLE_MAX samples of 72 bytes in each of two tables.
+ *  - Memory is bounded: TABLE_MAX samples of 64 bytes in each of two tables.
  */
 #include "pages.h"
 
+#include <assert.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@
  * to 0.2 % of a core, whatever the traffic. */
 #define SAMPLES_PER_SECOND 1000.0
 #define WINDOW_SAMPLES 128
+#define LOOK_AGAIN_BYTES (1024 * 1024)
 #define WINDOW_NS 1000000000u
 
 typedef struct {
@@ -140,13 +142,14 @@ static void
 draw_nopy(Thread *t)
 {
     int64_t allocated = thread_allocated(t);
+    t->sampler_epoch = atomic_load_explicit(&core.sampler_epoch, memory_order_relaxed);
     if (!atomic_load_explicit(&enabled, memory_order_relaxed) || t->away) {
-        t->countdown = INT64_MAX / 2;
+        /* Not for ever: a thread that never switches looks again here. */
+        t->countdown = LOOK_AGAIN_BYTES;
         t->next_sample = allocated + t->countdown;
         t->rate = 0;
         return;
     }
-    t->sampler_epoch = atomic_load_explicit(&core.sampler_epoch, memory_order_relaxed);
     t->rate = atomic_load_explicit(&rate, memory_order_relaxed);
     double distance = -log(uniform_nopy(&t->random)) * t->rate;
     t->countdown = 1 + (int64_t)distance;
@@ -186,7 +189,7 @@ page_has_sample_locked(Table *table, uintptr_t address)
 }
 
 static void
-mark_page_locked(Table *table, uintptr_t address)
+unmark_page_if_empty_locked(Table *table, uintptr_t address)
 {
     if (!page_has_sample_locked(table, address)) {
         uint8_t *byte = page_need_nopy((void *)address); /* writable since it was set */
@@ -226,7 +229,7 @@ thin_table_locked(Table *table, uint64_t *random)
                     *link = sample->next;
                     uintptr_t address = sample->address;
                     forget_locked(table, sample);
-                    mark_page_locked(table, address);
+                    unmark_page_if_empty_locked(table, address);
                     atomic_fetch_add(&thinned, 1);
                 } else {
                     link = &sample->next;
@@ -334,7 +337,7 @@ sample_take_out_nopy(void *block, BlockKind kind)
         }
     }
     if (out != NULL) {
-        mark_page_locked(table, address);
+        unmark_page_if_empty_locked(table, address);
     }
     unlock_nopy(kind);
     return out;
@@ -343,6 +346,7 @@ sample_take_out_nopy(void *block, BlockKind kind)
 static void
 put_back_one_nopy(Sample *sample, uintptr_t address, BlockKind from, BlockKind kind)
 {
+    assert(from <= BLOCK_RAW && kind <= BLOCK_RAW);
     uint8_t *byte = page_need_nopy((void *)address);
     if (from != kind) { /* a block of one table goes on in the other */
         Sample moved = *sample;
@@ -585,7 +589,7 @@ sampler_health_nopy(void)
     lock_nopy(BLOCK_RAW);
     size_t live = tables[BLOCK_POOL].used + tables[BLOCK_RAW].used;
     unlock_nopy(BLOCK_RAW);
-    return (SamplerHealth){taken, dropped, live, thinned, rate};
+    return (SamplerHealth){taken, dropped, live, thinned, stacks_refused(), rate};
 }
 
 /* ---------------------------------------------------------------- switches */

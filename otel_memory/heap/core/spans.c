@@ -17,8 +17,6 @@
 #include <string.h>
 #include <time.h>
 
-#define KINDS 5
-
 /* Set by configure_spans, under the GIL. */
 static PyObject *kinds;         /* tuple of the members of SpanKind, by value */
 static PyObject *span_key;      /* of the current span in a Context */
@@ -38,10 +36,9 @@ typedef struct {
 #define WRAPPED(self) (((MethodObject *)(self))->wrapped)
 static PyTypeObject *method_type;
 
-static PyObject *str_record, *str_name, *str_kind, *str_context, *str_end_time,
-    *str_attributes, *str_dict, *str_maxlen, *str_immutable, *str_set_attribute,
-    *str_get_span_context, *str_is_valid, *str_span_context, *str_generation,
-    *str_start;
+static PyObject *str_record, *str_name, *str_kind, *str_context, *str_attributes,
+    *str_dict, *str_maxlen, *str_immutable, *str_set_attribute, *str_span_context,
+    *str_generation, *str_start;
 enum {
     FIGURE_DELTA,
     FIGURE_PEAK,
@@ -63,34 +60,48 @@ look_up_attribute(PyObject *object, PyObject *name, PyObject **value)
 #endif
 }
 
-/* Our own mistake, not the application's: say so and go on. */
-static void
+/*
+ * Our own mistake, not the application's: say so and go on. But an exception that
+ * is no Exception (an interrupt, an exit, a worker's time-out) only happened to
+ * arrive here. It stays set, and -1 says so.
+ */
+static int
 report_failure_py(const char *where)
 {
+    if (!PyErr_Occurred()) {
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return -1;
+    }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    if (type == NULL) {
-        return;
-    }
     PyErr_NormalizeException(&type, &value, &traceback);
     if (reporter != NULL && value != NULL) {
         PyObject *answer = PyObject_CallFunction(reporter, "sO", where, value);
         Py_XDECREF(answer);
     }
-    PyErr_Clear();
     Py_XDECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(traceback);
+    if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
 }
 
-/* The record of a span, whatever wraps the span: a new reference or NULL. */
+/* The record of a span, whatever wraps the span: a new reference or NULL. Sets an
+ * exception only if one arrived that is none of ours. */
 static RecordObject *
 record_of_span_py(PyObject *span)
 {
     PyObject *record = NULL;
     if (span == NULL || span == Py_None
         || look_up_attribute(span, str_record, &record) < 0) {
-        PyErr_Clear();
+        if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_Exception)) {
+            PyErr_Clear();
+        }
         return NULL;
     }
     if (record != NULL && Py_TYPE(record) != core.record_type) {
@@ -180,20 +191,21 @@ is_new_span_py(PyObject *span, PyObject *parent)
     if (Py_TYPE(span) != non_recording_type) {
         return true;
     }
-    PyObject *own = NULL, *valid = NULL, *of_parent = NULL;
+    /* Attributes of the instance, no method: those would run Python code. */
+    PyObject *own = NULL, *of_parent = NULL;
     bool is_new = false;
-    if (look_up_attribute(span, str_span_context, &own) > 0
-        && (valid = PyObject_GetAttr(own, str_is_valid)) != NULL
-        && PyObject_IsTrue(valid) == 1) {
-        is_new = true;
-        if (parent != NULL && parent != Py_None) {
-            of_parent = PyObject_CallMethodNoArgs(parent, str_get_span_context);
-            is_new = of_parent != NULL && of_parent != own;
-        }
+    if (look_up_attribute(span, str_span_context, &own) > 0 && PyTuple_Check(own)
+        && PyTuple_GET_SIZE(own) >= 2) { /* trace id, span id, ... */
+        is_new = PyObject_IsTrue(PyTuple_GET_ITEM(own, 1)) == 1;
     }
-    PyErr_Clear();
+    if (is_new && parent != NULL && parent != Py_None
+        && look_up_attribute(parent, str_span_context, &of_parent) > 0) {
+        is_new = of_parent != own;
+    }
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();
+    }
     Py_XDECREF(own);
-    Py_XDECREF(valid);
     Py_XDECREF(of_parent);
     return is_new;
 }
@@ -214,16 +226,15 @@ begin_span_py(PyObject *span, Call call)
     PyObject *name = NULL;
     RecordObject *parent_record = NULL, *own = NULL, *record = NULL;
     Py_XINCREF(parent);
-    if (!is_new_span_py(span, parent)) {
-        result = 0;
-        goto done;
-    }
-    own = record_of_span_py(span);
-    if (own != NULL) { /* wrapped twice, or a tracer on top of another */
-        result = 0;
+    if (!is_new_span_py(span, parent)
+        || (own = record_of_span_py(span)) != NULL) { /* a tracer on another */
+        result = PyErr_Occurred() ? -1 : 0;
         goto done;
     }
     parent_record = record_of_span_py(parent);
+    if (PyErr_Occurred()) {
+        goto done;
+    }
     name = exact_str_py(argument(call, 0, str_name));
     if (name == NULL) {
         goto done;
@@ -258,8 +269,9 @@ start_span(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names
         core.attributing = false;
     }
     if (span != NULL && core.spans_wanted
-        && begin_span_py(span, call_of(args, nargsf, names)) < 0) {
-        report_failure_py("start_span");
+        && begin_span_py(span, call_of(args, nargsf, names)) < 0
+        && report_failure_py("start_span") < 0) {
+        Py_CLEAR(span);
     }
     thread_release_nopy(before);
     return span;
@@ -384,37 +396,56 @@ linger_py(PyObject *span)
     Py_XDECREF(oldest); /* last: it may run any code */
 }
 
-/* Span.end, recording or not. */
+/* Our part of Span.end: the figures, and the end's time where none was given. */
+static int
+end_record_py(PyObject *span, Record *record, bool needs_time,
+              const struct timespec *now, PyObject **end_time)
+{
+    record_finish_py(record);
+    if (Py_TYPE(span) == non_recording_type) {
+        return 0;
+    }
+    if (needs_time) {
+        *end_time
+            = PyLong_FromLongLong((long long)now->tv_sec * 1000000000LL + now->tv_nsec);
+        if (*end_time == NULL) {
+            return -1;
+        }
+    }
+    return write_attributes_py(span, record);
+}
+
+/* Span.end, recording or not. Whatever happens to us, the span ends. */
 static PyObject *
 end(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
 {
     PyObject *span = instance_of(call_of(args, nargsf, names));
+    struct timespec now; /* before our own work, which is not the span's */
+    clock_gettime(CLOCK_REALTIME, &now);
     RecordObject *record = record_of_span_py(span);
-    if (record == NULL || record->record->ended) {
+    bool is_open = record != NULL && !record->record->ended;
+    if (!is_open && !PyErr_Occurred()) {
         Py_XDECREF(record);
         return PyObject_Vectorcall(WRAPPED(self), args, nargsf, names);
     }
-    /* The end's time, before our own work, where the caller gave none. */
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
     Forced before = thread_force_py(&record_telemetry);
-    PyObject *with_time[2] = {span, NULL};
-    bool recording = Py_TYPE(span) != non_recording_type;
-    record_finish_py(record->record);
-    if (recording) {
-        if (PyVectorcall_NARGS(nargsf) == 1 && names == NULL) {
-            with_time[1] = PyLong_FromLongLong((long long)now.tv_sec * 1000000000LL
-                                               + now.tv_nsec);
-        }
-        if (PyErr_Occurred() || write_attributes_py(span, record->record) < 0) {
-            report_failure_py("end");
-        }
+    PyObject *end_time = NULL, *type, *value, *traceback;
+    bool needs_time = PyVectorcall_NARGS(nargsf) == 1 && names == NULL;
+    if (is_open
+        && end_record_py(span, record->record, needs_time, &now, &end_time) < 0) {
+        report_failure_py("end");
     }
-    PyObject *result = with_time[1] != NULL
+    PyErr_Fetch(&type, &value, &traceback); /* what is not ours waits for the end */
+    PyObject *with_time[2] = {span, end_time};
+    PyObject *result = end_time != NULL
                            ? PyObject_Vectorcall(WRAPPED(self), with_time, 2, NULL)
                            : PyObject_Vectorcall(WRAPPED(self), args, nargsf, names);
-    Py_XDECREF(with_time[1]);
-    Py_DECREF(record);
+    if (type != NULL) {
+        Py_CLEAR(result);
+        PyErr_Restore(type, value, traceback);
+    }
+    Py_XDECREF(end_time);
+    Py_XDECREF(record);
     linger_py(span);
     thread_release_nopy(before);
     return result;
@@ -429,13 +460,14 @@ update_name(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *name
     RecordObject *record = result == NULL ? NULL : record_of_span_py(instance_of(call));
     if (record != NULL) {
         PyObject *name = exact_str_py(argument(call, 0, str_name));
-        if (name == NULL) {
-            report_failure_py("update_name");
-        } else {
+        if (name != NULL) {
             record_rename_py(record->record, name);
             Py_DECREF(name);
         }
         Py_DECREF(record);
+    }
+    if (result != NULL && report_failure_py("update_name") < 0) {
+        Py_CLEAR(result);
     }
     return result;
 }
@@ -452,6 +484,9 @@ follow_context_py(PyObject *context)
         Py_INCREF(span);
         wanted = (PyObject *)record_of_span_py(span);
         Py_DECREF(span);
+        if (wanted == NULL && PyErr_Occurred()) {
+            return -1;
+        }
     } else {
         /* An exporter's own thread. A user who switches instrumentation off
          * around code of his own has a span. */
@@ -481,9 +516,9 @@ attach(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
 {
     PyObject *token = PyObject_Vectorcall(WRAPPED(self), args, nargsf, names);
     if (token != NULL && core.attributing
-        && follow_context_py(argument(call_of(args, nargsf, names), 0, str_context))
-               < 0) {
-        report_failure_py("attach");
+        && follow_context_py(argument(call_of(args, nargsf, names), 0, str_context)) < 0
+        && report_failure_py("attach") < 0) {
+        Py_CLEAR(token);
     }
     return token;
 }
@@ -495,9 +530,10 @@ detach(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     PyObject *result = PyObject_Vectorcall(WRAPPED(self), args, nargsf, names);
     if (result != NULL && core.attributing) {
         PyObject *context = NULL;
-        if (PyContextVar_Get(otel_variable, NULL, &context) < 0
-            || follow_context_py(context) < 0) {
-            report_failure_py("detach");
+        if ((PyContextVar_Get(otel_variable, NULL, &context) < 0
+             || follow_context_py(context) < 0)
+            && report_failure_py("detach") < 0) {
+            Py_CLEAR(result);
         }
         Py_XDECREF(context);
     }
@@ -522,13 +558,6 @@ Method_traverse(MethodObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-static int
-Method_clear(MethodObject *self)
-{
-    Py_CLEAR(self->wrapped);
-    return 0;
-}
-
 static void
 Method_dealloc(MethodObject *self)
 {
@@ -550,6 +579,12 @@ Method_get(PyObject *self, PyObject *instance, PyObject *Py_UNUSED(owner))
 static PyObject *
 Method_getattro(PyObject *self, PyObject *name)
 {
+    static const char *const of_the_type[] = {"__doc__", "__module__"};
+    for (int i = 0; i < 2; i++) {
+        if (PyUnicode_CompareWithASCIIString(name, of_the_type[i]) == 0) {
+            return PyObject_GetAttr(WRAPPED(self), name);
+        }
+    }
     PyObject *value = PyObject_GenericGetAttr(self, name);
     if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
@@ -572,15 +607,10 @@ static PyMemberDef Method_members[] = {
 };
 
 static PyType_Slot Method_slots[] = {
-    {Py_tp_dealloc, Method_dealloc},
-    {Py_tp_traverse, Method_traverse},
-    {Py_tp_clear, Method_clear},
-    {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_descr_get, Method_get},
-    {Py_tp_getattro, Method_getattro},
-    {Py_tp_members, Method_members},
-    {Py_tp_repr, Method_repr},
-    {0, NULL},
+    {Py_tp_dealloc, Method_dealloc},   {Py_tp_traverse, Method_traverse},
+    {Py_tp_call, PyVectorcall_Call},   {Py_tp_descr_get, Method_get},
+    {Py_tp_getattro, Method_getattro}, {Py_tp_members, Method_members},
+    {Py_tp_repr, Method_repr},         {0, NULL},
 };
 
 static PyType_Spec Method_spec = {
@@ -627,7 +657,6 @@ wrap(PyObject *module, PyObject *args)
 
 /* The collector does not run inside itself, so one place is enough. The GIL. */
 static Forced before_collection;
-static Thread *collecting;
 
 PyDoc_STRVAR(gc_callback_doc,
              "gc_callback(phase, info)\n--\n\n"
@@ -637,17 +666,19 @@ PyDoc_STRVAR(gc_callback_doc,
 static PyObject *
 gc_callback(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
-    if (count == 2 && PyDict_Check(args[1])) {
+    if (count == 2 && PyDict_Check(args[1]) && str_generation != NULL) {
         PyObject *generation = PyDict_GetItemWithError(args[1], str_generation);
         bool full = generation != NULL && PyLong_Check(generation)
                     && PyLong_AsLong(generation) == 2;
         if (full && PyUnicode_Check(args[0])) {
             bool starts = PyUnicode_Compare(args[0], str_start) == 0;
-            if (starts && collecting == NULL) {
+            if (starts) {
+                /* An earlier one may have lost its end, when we were taken out in
+                 * between: thread_sync_slow_nopy sees that it is over. */
+                core.collecting = &this_thread;
                 before_collection = thread_force_py(&record_gc);
-                collecting = &this_thread;
-            } else if (!starts && collecting == &this_thread) {
-                collecting = NULL;
+            } else if (core.collecting == &this_thread) {
+                core.collecting = NULL;
                 thread_release_nopy(before_collection);
             }
         }
@@ -679,14 +710,11 @@ configure_spans(PyObject *Py_UNUSED(self), PyObject *args)
         {&str_name, "name"},
         {&str_kind, "kind"},
         {&str_context, "context"},
-        {&str_end_time, "end_time"},
         {&str_attributes, "_attributes"},
         {&str_dict, "_dict"},
         {&str_maxlen, "maxlen"},
         {&str_immutable, "_immutable"},
         {&str_set_attribute, "set_attribute"},
-        {&str_get_span_context, "get_span_context"},
-        {&str_is_valid, "is_valid"},
         {&str_span_context, "_context"},
         {&str_generation, "generation"},
         {&str_start, "start"},
@@ -729,6 +757,7 @@ PyDoc_STRVAR(forget_spans_doc, "forget_spans()\n--\n\nLet go of the last ended s
 static PyObject *
 forget_spans(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
+    core.collecting = NULL;
     for (int i = 0; i < LINGERING; i++) {
         linger_py(NULL);
     }

@@ -29,7 +29,7 @@
 /* All protected by the GIL. */
 static Stack *buckets[BUCKETS];
 static size_t stack_count;
-static uint32_t next_id;
+static uint64_t refused; /* samples whose stack found no room */
 static bool walk_is_right;
 static PyCodeObject *import_code; /* importlib._bootstrap._find_and_load's */
 
@@ -37,6 +37,19 @@ size_t
 stacks_count(void)
 {
     return stack_count;
+}
+
+/* Time to drain: the dead are kept until somebody does. */
+bool
+stacks_are_full(void)
+{
+    return stack_count >= STACKS_MAX - STACKS_MAX / 8;
+}
+
+uint64_t
+stacks_refused(void)
+{
+    return refused;
 }
 
 /* The thread state whose GIL this thread holds, or NULL. */
@@ -159,6 +172,7 @@ stack_capture_nopy(PyThreadState *state)
         }
     }
     if (stack_count >= STACKS_MAX) {
+        refused++;
         return NULL;
     }
     Stack *stack = malloc(sizeof(*stack) + (size_t)depth * sizeof(Frame));
@@ -167,7 +181,6 @@ stack_capture_nopy(PyThreadState *state)
     }
     stack->hash = hash;
     stack->references = 1;
-    stack->id = next_id++;
     stack->depth = (uint16_t)depth;
     stack->in_import = in_import;
     for (int i = 0; i < depth; i++) {
@@ -244,7 +257,7 @@ stack_frames_py(Stack *stack)
 }
 
 /* Compare our walk with the public frames of the caller. */
-int
+static int
 stacks_check_py(void)
 {
     Frame frames[STACK_DEPTH];

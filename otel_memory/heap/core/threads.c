@@ -134,6 +134,12 @@ thread_sync_slow_nopy(Thread *t, PyThreadState *state)
     t->seen_id = state->id;
     t->seen_version = state->context_ver;
     t->seen_vars = context_vars_nopy(state);
+    if (UNLIKELY(atomic_load_explicit(&residues, memory_order_relaxed) != NULL)) {
+        residues_fold_nopy(); /* threads come and go where no span is read */
+    }
+    if (UNLIKELY(t->forced == &record_gc && core.collecting != t)) {
+        t->forced = NULL; /* a collection whose end we did not see */
+    }
     Record *record = &record_no_span;
     if (LIKELY(core.attributing)) {
         record = t->forced != NULL && t->forced_context == (void *)state->context
@@ -222,7 +228,10 @@ thread_register_nopy(Thread *t)
         atomic_fetch_add(&t->record->threads, 1);
     }
     t->random = seed_nopy(t);
-    pthread_setspecific(exit_key, t);
+    if (t->exiting || pthread_setspecific(exit_key, t) != 0) {
+        t->exiting = true; /* nobody would take it from the list again */
+        return;
+    }
     pthread_mutex_lock(&threads_lock);
     t->previous = NULL;
     t->next = threads;
@@ -249,18 +258,21 @@ thread_bury_locked(Thread *t)
     if (t->next != NULL) {
         t->next->previous = t->previous;
     }
-    Residue *residue = malloc(sizeof(*residue));
-    if (residue != NULL && !t->away) { /* else the record is leaked: safe */
+    Residue *residue = malloc(sizeof(*residue)); /* NULL: the record is leaked */
+    if (residue != NULL) {
+        /* In another interpreter: what was before it went there. */
+        int64_t net = t->away ? t->away_net : thread_net(t);
+        int64_t room = t->away ? t->away_room : t->room;
+        int64_t allocated = t->away ? t->away_allocated : thread_allocated(t);
         residue->record = t->record;
-        residue->net = thread_net(t) - t->base_net;
-        residue->peak = t->peak - t->base_net;
-        residue->allocated = thread_allocated(t) - t->base_allocated;
+        residue->net = net - t->base_net;
+        residue->peak = net + room - t->base_net;
+        residue->allocated = allocated - t->base_allocated;
         residue->next = atomic_load(&residues);
         while (!atomic_compare_exchange_weak(&residues, &residue->next, residue)) {
         }
-    } else {
-        free(residue);
     }
+    t->away = false;
     t->registered = false;
     t->record = NULL;
     t->seen_id = 0;
@@ -276,6 +288,7 @@ thread_exit_nopy(void *argument)
     if (t->registered) {
         thread_bury_locked(t);
     }
+    t->exiting = true;
     pthread_mutex_unlock(&threads_lock);
 }
 
