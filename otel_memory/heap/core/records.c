@@ -192,6 +192,18 @@ record_reset_counters_py(void)
         if (!is_ours) {
             close_py(record);
         }
+        if (record->ended) {
+            continue;
+        }
+        /* What the parent did is the parent's to report. No better name will be
+         * learned here, so nothing waits for one. */
+        record->started_seconds = seconds_now_nopy() - NAME_SETTLES_SECONDS;
+        record->net = record->peak = 0;
+        record->allocated = record->own_allocated = record->flushed_allocated = 0;
+        while (record->pending_count > 0) {
+            record->pending_count--;
+            Py_CLEAR(record->pending[record->pending_count].name);
+        }
     }
 }
 

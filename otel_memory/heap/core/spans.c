@@ -36,6 +36,7 @@ typedef struct {
 #define WRAPPED(self) (((MethodObject *)(self))->wrapped)
 static PyTypeObject *method_type;
 
+static PyObject *str_charged, *str_old_value;
 static PyObject *str_record, *str_name, *str_kind, *str_context, *str_attributes,
     *str_dict, *str_maxlen, *str_immutable, *str_set_attribute, *str_span_context,
     *str_generation, *str_start;
@@ -108,6 +109,30 @@ record_of_span_py(PyObject *span)
         Py_CLEAR(record);
     }
     return (RecordObject *)record;
+}
+
+/*
+ * Whose record is charged while this span is current: its own, or that of the
+ * span whose context it carries (what a disabled tracer hands out).
+ */
+static RecordObject *
+charged_by_span_py(PyObject *span)
+{
+    RecordObject *record = record_of_span_py(span);
+    PyObject *charged = NULL;
+    if (record != NULL || span == NULL || span == Py_None || PyErr_Occurred()) {
+        return record;
+    }
+    if (look_up_attribute(span, str_charged, &charged) < 0) {
+        if (PyErr_ExceptionMatches(PyExc_Exception)) {
+            PyErr_Clear();
+        }
+        return NULL;
+    }
+    if (charged != NULL && Py_TYPE(charged) != core.record_type) {
+        Py_CLEAR(charged);
+    }
+    return (RecordObject *)charged;
 }
 
 /* A borrowed value of a Context (a dict), or NULL. */
@@ -231,7 +256,7 @@ begin_span_py(PyObject *span, Call call)
         result = PyErr_Occurred() ? -1 : 0;
         goto done;
     }
-    parent_record = record_of_span_py(parent);
+    parent_record = charged_by_span_py(parent);
     if (PyErr_Occurred()) {
         goto done;
     }
@@ -256,6 +281,18 @@ done:
     return result;
 }
 
+/* Where nothing was counted since `allocated`, though something must have been
+ * allocated: has somebody taken our hooks out? */
+static void
+look_for_loss_py(int64_t allocated)
+{
+    if (UNLIKELY(thread_allocated(&this_thread) == allocated) && core.installed
+        && !core.lost && !hooks_probe_py()) {
+        core.lost = true;
+        core.attributing = false;
+    }
+}
+
 static PyObject *
 start_span(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
 {
@@ -263,11 +300,7 @@ start_span(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names
     Forced before = thread_force_py(&record_telemetry);
     int64_t allocated = thread_allocated(&this_thread);
     PyObject *span = PyObject_Vectorcall(WRAPPED(self), args, nargsf, names);
-    if (UNLIKELY(thread_allocated(&this_thread) == allocated) && span != NULL
-        && core.installed && !core.lost && !hooks_probe_py()) {
-        core.lost = true; /* nobody makes a span of nothing */
-        core.attributing = false;
-    }
+    look_for_loss_py(allocated);
     if (span != NULL && core.spans_wanted
         && begin_span_py(span, call_of(args, nargsf, names)) < 0
         && report_failure_py("start_span") < 0) {
@@ -405,6 +438,7 @@ end_record_py(PyObject *span, Record *record, bool needs_time,
     if (Py_TYPE(span) == non_recording_type) {
         return 0;
     }
+    int64_t allocated = thread_allocated(&this_thread);
     if (needs_time) {
         *end_time
             = PyLong_FromLongLong((long long)now->tv_sec * 1000000000LL + now->tv_nsec);
@@ -412,6 +446,7 @@ end_record_py(PyObject *span, Record *record, bool needs_time,
             return -1;
         }
     }
+    look_for_loss_py(allocated);
     return write_attributes_py(span, record);
 }
 
@@ -474,15 +509,48 @@ update_name(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *name
 
 /* --------------------------------------------------------- attach, detach */
 
-/* Make our ContextVar say what OpenTelemetry's Context says. */
+/*
+ * A span without a record that carries the context of the span that was current
+ * before it comes from a disabled tracer: go on charging that one. `token` is what
+ * attach returned.
+ */
+static RecordObject *
+charged_before_py(PyObject *span, PyObject *token)
+{
+    PyObject *context = NULL, *own = NULL, *before = NULL;
+    RecordObject *record = NULL;
+    if (look_up_attribute(token, str_old_value, &context) > 0) {
+        PyObject *current = context_value_py(context, span_key);
+        if (current != NULL && current != span
+            && look_up_attribute(span, str_span_context, &own) > 0
+            && look_up_attribute(current, str_span_context, &before) > 0
+            && own == before && (record = charged_by_span_py(current)) != NULL
+            && PyObject_SetAttr(span, str_charged, (PyObject *)record) < 0) {
+            PyErr_Clear(); /* no attributes on such a span: looked for each time */
+        }
+    }
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(context);
+    Py_XDECREF(own);
+    Py_XDECREF(before);
+    return record;
+}
+
+/* Make our ContextVar say what OpenTelemetry's Context says. `token` is attach's,
+ * or NULL. */
 static int
-follow_context_py(PyObject *context)
+follow_context_py(PyObject *context, PyObject *token)
 {
     PyObject *span = context_value_py(context, span_key);
     PyObject *wanted = NULL;
     if (span != NULL) {
         Py_INCREF(span);
-        wanted = (PyObject *)record_of_span_py(span);
+        wanted = (PyObject *)charged_by_span_py(span);
+        if (wanted == NULL && token != NULL && !PyErr_Occurred()) {
+            wanted = (PyObject *)charged_before_py(span, token);
+        }
         Py_DECREF(span);
         if (wanted == NULL && PyErr_Occurred()) {
             return -1;
@@ -516,7 +584,9 @@ attach(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
 {
     PyObject *token = PyObject_Vectorcall(WRAPPED(self), args, nargsf, names);
     if (token != NULL && core.attributing
-        && follow_context_py(argument(call_of(args, nargsf, names), 0, str_context)) < 0
+        && follow_context_py(argument(call_of(args, nargsf, names), 0, str_context),
+                             token)
+               < 0
         && report_failure_py("attach") < 0) {
         Py_CLEAR(token);
     }
@@ -531,7 +601,7 @@ detach(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     if (result != NULL && core.attributing) {
         PyObject *context = NULL;
         if ((PyContextVar_Get(otel_variable, NULL, &context) < 0
-             || follow_context_py(context) < 0)
+             || follow_context_py(context, NULL) < 0)
             && report_failure_py("detach") < 0) {
             Py_CLEAR(result);
         }
@@ -707,6 +777,8 @@ configure_spans(PyObject *Py_UNUSED(self), PyObject *args)
         const char *text;
     } strings[] = {
         {&str_record, "_otel_memory_record"},
+        {&str_charged, "_otel_memory_charged"},
+        {&str_old_value, "old_value"},
         {&str_name, "name"},
         {&str_kind, "kind"},
         {&str_context, "context"},

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The metrics are those of the table, stay few, and are each process's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from .isolated_support import cases, run_case
+
+pytestmark = pytest.mark.extension
+
+
+@pytest.mark.parametrize(("script", "case"), cases("span_metrics.py", "span_fork.py"))
+def test_a_reader_sees_it(script, case):
+    run_case(script, case)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A parent of 2,000 empty children has taken nothing itself."""
+
+from __future__ import annotations
+
+import sys
+
+from _tools import DELTA, core_pairs, say, start, telemetry
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+
+CHILDREN = 2000
+
+tracer = start(
+    {"none": None, "simple": SimpleSpanProcessor, "batch": BatchSpanProcessor}[
+        sys.argv[1]
+    ]
+)
+reader = SimpleSpanProcessor(telemetry.exporter)
+
+
+def family():
+    with tracer.start_as_current_span("parent") as parent:
+        for _ in range(CHILDREN):
+            with tracer.start_as_current_span("child"):
+                pass
+    return parent
+
+
+def held():
+    """The same with children that are started and ended by hand."""
+    with tracer.start_as_current_span("by hand") as parent:
+        for _ in range(CHILDREN):
+            tracer.start_span("child").end()
+    return parent
+
+
+for make in (family, held):
+    for _ in range(2):
+        found = dict(make().attributes)
+        say(make.__name__, found)
+        assert abs(found[DELTA]) < 64 * 1024
+telemetry_row = core_pairs()[("telemetry", "(telemetry)")]
+say(telemetry_row)
+assert telemetry_row.allocated > CHILDREN * 1000
