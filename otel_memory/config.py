@@ -14,13 +14,13 @@ import math
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, make_dataclass
-from fnmatch import translate
 from typing import Any, NamedTuple
 
 from otel_memory import _guard, semconv
+from otel_memory.span_filter import Glob, SpanFilter
 from otel_memory.units import parse_bytes
 
 OTEL_PYTHON_MEMORY_HEAP = "OTEL_PYTHON_MEMORY_HEAP"
@@ -49,8 +49,6 @@ OTEL_PYTHON_MEMORY_RECEIVER_TOKEN = "OTEL_PYTHON_MEMORY_RECEIVER_TOKEN"
 """The receiver's token; `otel-memory run` sets it. Default: none."""
 OTEL_PYTHON_MEMORY_RAISE = "OTEL_PYTHON_MEMORY_RAISE"
 """Whether our own failures are raised, for tests: true or false. Default: false."""
-
-_FILTER_CACHE_SIZE = 1024
 
 _logger = logging.getLogger("otel_memory")
 _warned: set[str] = set()
@@ -257,7 +255,11 @@ class MemoryConfig:
 
     def span_filter(self) -> SpanFilter:
         """Compile which spans carry attributes."""
-        return SpanFilter(self.included_spans, self.excluded_spans, self.span_kinds)
+        return SpanFilter(
+            [Glob(OTEL_PYTHON_MEMORY_INCLUDED_SPANS, g) for g in self.included_spans],
+            [Glob(OTEL_PYTHON_MEMORY_EXCLUDED_SPANS, g) for g in self.excluded_spans],
+            self.span_kinds,
+        )
 
 
 # All fields None: the declarative configuration passes every field that is not None
@@ -309,54 +311,3 @@ def receiver(environ: Mapping[str, str] | None = None) -> Receiver | None:
     endpoint = environ.get(OTEL_PYTHON_MEMORY_RECEIVER, "").strip()
     token = environ.get(OTEL_PYTHON_MEMORY_RECEIVER_TOKEN, "").strip()
     return Receiver(endpoint, token) if endpoint else None
-
-
-class SpanFilter:
-    """Decides which spans carry attributes, by name and kind.
-
-    May be called on any thread. Remembers answers, as many as its bound, and which
-    globs have ever matched a name, so that one that matches nothing can be reported.
-    """
-
-    def __init__(
-        self, included: Iterable[str], excluded: Iterable[str], kinds: Iterable[str]
-    ) -> None:
-        self._included = [_Glob(OTEL_PYTHON_MEMORY_INCLUDED_SPANS, g) for g in included]
-        self._excluded = [_Glob(OTEL_PYTHON_MEMORY_EXCLUDED_SPANS, g) for g in excluded]
-        self._kinds = frozenset(kinds or semconv.SPAN_KINDS)
-        self._answers: dict[str, bool] = {}
-
-    def matches(self, name: str, kind: str) -> bool:
-        """Tell whether a span of this name and kind (`SERVER`, ...) is meant."""
-        answer = self._answers.get(name)
-        if answer is None:
-            if len(self._answers) >= _FILTER_CACHE_SIZE:
-                self._answers.clear()  # Names that explode must not hold memory.
-            answer = self._answers[name] = self._judge(name)
-        return answer and kind in self._kinds
-
-    def _judge(self, name: str) -> bool:
-        # Lists, not any(): every glob must see the name, to learn that it matches.
-        included = [glob.matches(name) for glob in self._included]
-        excluded = [glob.matches(name) for glob in self._excluded]
-        return (any(included) or not included) and not any(excluded)
-
-    def unmatched(self) -> list[str]:
-        """List what has matched no span name so far, as "VARIABLE=glob"."""
-        globs = [*self._included, *self._excluded]
-        return [f"{glob.variable}={glob.text}" for glob in globs if not glob.matched]
-
-
-class _Glob:
-    """One glob, and whether it ever matched."""
-
-    def __init__(self, variable: str, text: str) -> None:
-        self.variable = variable
-        self.text = text
-        self.matched = False
-        self._match = re.compile(translate(text)).match
-
-    def matches(self, name: str) -> bool:
-        found = self._match(name) is not None
-        self.matched = self.matched or found
-        return found

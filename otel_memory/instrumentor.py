@@ -18,11 +18,11 @@ from otel_memory.config import (
     OTEL_PYTHON_MEMORY_HEAP,
     MemoryConfig,
     MemoryOptions,
-    SpanFilter,
     sdk_is_disabled,
 )
 from otel_memory.configured import ConfiguredFunctions
 from otel_memory.heap import HeapSource, open_source
+from otel_memory.span_filter import SpanFilter
 from otel_memory.watcher import Watcher
 
 _logger = logging.getLogger("otel_memory")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from opentelemetry.trace import NonRecordingSpan
 
 from otel_memory import _guard, semconv
-from otel_memory.config import SpanFilter
 from otel_memory.process import open_readings
+from otel_memory.span_filter import SpanFilter
 
 _STATE = "_otel_memory_rss"
 

@@ -22,7 +22,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from wrapt import FunctionWrapper, wrap_function_wrapper
 
 from otel_memory import _guard, rss_spans
-from otel_memory.config import SpanFilter
+from otel_memory.span_filter import SpanFilter
 
 RECORD_ATTRIBUTE = "_otel_memory_record"
 """Where a span carries its account: on itself, so that both go together."""

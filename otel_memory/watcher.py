@@ -26,7 +26,9 @@ PAIRS_MAX = 500
 _logger = logging.getLogger("otel_memory")
 
 
-def profile_body(pairs: list[Pair], stacks: list[SampledStack]) -> str:
+def profile_body(
+    pairs: list[Pair], stacks: list[SampledStack], *, live_is_known: bool
+) -> str:
     """Write a heap profile as compact JSON: frames once, stacks by their indices."""
     frames: dict[tuple[str, int, str], int] = {}
     rows = [
@@ -52,8 +54,8 @@ def profile_body(pairs: list[Pair], stacks: list[SampledStack]) -> str:
                 "entry": pair.entry,
                 "count": pair.count,
                 "allocated_bytes": pair.allocated_bytes,
-                "live_bytes": pair.live_bytes,
-                "live_samples": pair.live_samples,
+                "live_bytes": pair.live_bytes if live_is_known else None,
+                "live_samples": pair.live_samples if live_is_known else None,
             }
             for pair in largest
         ],
@@ -137,7 +139,11 @@ class Watcher:
 
     def send_profile(self, *, final: bool) -> None:
         """Send the live heap by span name and stack as a log event."""
-        body = profile_body(self._source.pairs(), self._source.stacks(STACKS_MAX))
+        body = profile_body(
+            self._source.pairs(),
+            self._source.stacks(STACKS_MAX),
+            live_is_known=self._source.health() is not None,
+        )
         attributes: dict[str, Any] = {semconv.ATTR_PROFILE_FINAL: final}
         self._events.emit(
             event_name=semconv.EVENT_HEAP_PROFILE,

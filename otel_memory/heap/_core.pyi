@@ -9,7 +9,6 @@ from typing import Any, final
 SANITIZED: int
 VERSION: str
 
-
 @final
 class Record:
     @property

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from otel_memory import _guard, config, semconv
-from otel_memory.config import SETTINGS, MemoryConfig, MemoryOptions, SpanFilter
+from otel_memory import _guard, config, semconv, span_filter
+from otel_memory.config import SETTINGS, MemoryConfig, MemoryOptions
 from otel_memory.units import MIB
 
 PREFIX = "OTEL_PYTHON_MEMORY_"
@@ -349,7 +349,11 @@ def test_the_filter_judges_by_name_and_kind(
 
 
 def test_globs_that_match_nothing_are_reported_with_their_variable() -> None:
-    spans = SpanFilter(["GET *", "chekout"], ["health*", "GET /a"], ["SERVER"])
+    spans = MemoryConfig(
+        included_spans=["GET *", "chekout"],
+        excluded_spans=["health*", "GET /a"],
+        span_kinds=["SERVER"],
+    ).span_filter()
     assert len(spans.unmatched()) == 4
     spans.matches("GET /a", "CLIENT")
     spans.matches("anything else", "SERVER")
@@ -360,11 +364,11 @@ def test_globs_that_match_nothing_are_reported_with_their_variable() -> None:
 
 
 def test_names_that_explode_do_not_fill_the_filters_memory() -> None:
-    spans = SpanFilter(["/item/*7"], [], [])
+    spans = MemoryConfig(included_spans=["/item/*7"]).span_filter()
     for number in range(5000):
         answer = spans.matches(f"/item/{number}", "SERVER")
         assert answer is str(number).endswith("7")
-    assert len(spans._answers) <= config._FILTER_CACHE_SIZE
+    assert len(spans._answers) <= span_filter._CACHE_SIZE
 
 
 def test_known_kinds_are_those_of_the_convention() -> None:

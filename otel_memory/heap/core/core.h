@@ -307,6 +307,18 @@ void rss_postfork_nopy(void);
 /* --------------------------------------------------------------- spans.c */
 
 extern PyMethodDef span_methods[];
+vectorcallfunc span_method_call(const char *kind);
+bool spans_are_configured(void);
+
+/* -------------------------------------------------------------- method.c */
+
+/* A wrapper of one of OpenTelemetry's methods. */
+typedef struct {
+    PyObject_HEAD vectorcallfunc vectorcall;
+    PyObject *wrapped;
+} MethodObject;
+
+PyObject *method_wrap_py(PyObject *module, PyObject *args);
 
 /* The state that is one per process. Written under the GIL. */
 typedef struct {

@@ -191,6 +191,14 @@ set_sampling(PyObject *Py_UNUSED(self), PyObject *args, PyObject *kwargs)
                                      &rate_bytes, &seed, &capacity)) {
         return NULL;
     }
+    if (!(rate_bytes >= 0 && rate_bytes <= 1e15)) { /* NaN too */
+        PyErr_SetString(PyExc_ValueError, "rate_bytes is not a number of bytes");
+        return NULL;
+    }
+    if (capacity < 0) {
+        PyErr_SetString(PyExc_ValueError, "capacity must not be negative");
+        return NULL;
+    }
     if (capacity > 0) {
         sampler_set_capacity((size_t)capacity);
     }
@@ -415,6 +423,10 @@ static PyMethodDef methods[] = {
     {"begin", begin, METH_VARARGS,
      PyDoc_STR("begin(name, kind=0)\n--\n\nA Record that is a child of the current.")},
     {"finish", finish, METH_O, PyDoc_STR("finish(record)\n--\n\nEnd a Record.")},
+    {"wrap", method_wrap_py, METH_VARARGS,
+     PyDoc_STR("wrap(kind, function)\n--\n\nWhat stands in a class in place of "
+               "`function`, which is one of start_span, end, update_name,\nattach and "
+               "detach.")},
     {"context_variable", context_variable, METH_NOARGS,
      PyDoc_STR("context_variable()\n--\n\nThe ContextVar that carries Records.")},
     {"after_fork_in_child", after_fork_in_child, METH_NOARGS,

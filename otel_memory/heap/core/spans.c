@@ -12,8 +12,6 @@
  */
 #include "core.h"
 
-#include <structmember.h>
-
 #include <string.h>
 #include <time.h>
 
@@ -28,13 +26,7 @@ static PyObject *attribute_filter; /* callable (name, kind index) -> bool; or NU
 static PyObject *reporter;         /* callable (where, exception); or NULL */
 static RecordObject *telemetry_record;
 
-/* A wrapper: a descriptor that is called with the instance first. */
-typedef struct {
-    PyObject_HEAD vectorcallfunc vectorcall;
-    PyObject *wrapped;
-} MethodObject;
 #define WRAPPED(self) (((MethodObject *)(self))->wrapped)
-static PyTypeObject *method_type;
 
 static PyObject *str_charged, *str_old_value;
 static PyObject *str_record, *str_name, *str_kind, *str_context, *str_attributes,
@@ -610,7 +602,7 @@ detach(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     return result;
 }
 
-/* ------------------------------------------------------------------ Method */
+/* ------------------------------------------------------------------ kinds */
 
 static const struct {
     const char *name;
@@ -620,106 +612,21 @@ static const struct {
     {"attach", attach},         {"detach", detach},
 };
 
-static int
-Method_traverse(MethodObject *self, visitproc visit, void *arg)
+bool
+spans_are_configured(void)
 {
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->wrapped);
-    return 0;
+    return kinds != NULL;
 }
 
-static void
-Method_dealloc(MethodObject *self)
+/* The wrapper of this name, or NULL. */
+vectorcallfunc
+span_method_call(const char *kind)
 {
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    Py_CLEAR(self->wrapped);
-    type->tp_free((PyObject *)self);
-    Py_DECREF(type);
-}
-
-static PyObject *
-Method_get(PyObject *self, PyObject *instance, PyObject *Py_UNUSED(owner))
-{
-    return instance == NULL || instance == Py_None ? Py_NewRef(self)
-                                                   : PyMethod_New(self, instance);
-}
-
-/* Name, signature, documentation and the rest are the wrapped function's. */
-static PyObject *
-Method_getattro(PyObject *self, PyObject *name)
-{
-    static const char *const of_the_type[] = {"__doc__", "__module__"};
-    for (int i = 0; i < 2; i++) {
-        if (PyUnicode_CompareWithASCIIString(name, of_the_type[i]) == 0) {
-            return PyObject_GetAttr(WRAPPED(self), name);
-        }
-    }
-    PyObject *value = PyObject_GenericGetAttr(self, name);
-    if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-        value = PyObject_GetAttr(WRAPPED(self), name);
-    }
-    return value;
-}
-
-static PyObject *
-Method_repr(PyObject *self)
-{
-    return PyUnicode_FromFormat("<otel_memory wrapper of %R>", WRAPPED(self));
-}
-
-static PyMemberDef Method_members[] = {
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(MethodObject, vectorcall), READONLY,
-     NULL},
-    {"__wrapped__", T_OBJECT, offsetof(MethodObject, wrapped), READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot Method_slots[] = {
-    {Py_tp_dealloc, Method_dealloc},   {Py_tp_traverse, Method_traverse},
-    {Py_tp_call, PyVectorcall_Call},   {Py_tp_descr_get, Method_get},
-    {Py_tp_getattro, Method_getattro}, {Py_tp_members, Method_members},
-    {Py_tp_repr, Method_repr},         {0, NULL},
-};
-
-static PyType_Spec Method_spec = {
-    .name = "otel_memory.heap._core.Method",
-    .basicsize = sizeof(MethodObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL
-             | Py_TPFLAGS_METHOD_DESCRIPTOR | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = Method_slots,
-};
-
-PyDoc_STRVAR(wrap_doc, "wrap(kind, function)\n--\n\n"
-                       "What stands in a class in place of `function`, which is one "
-                       "of start_span, end, update_name,\nattach and detach.");
-static PyObject *
-wrap(PyObject *module, PyObject *args)
-{
-    const char *kind;
-    PyObject *wrapped;
-    if (!PyArg_ParseTuple(args, "sO:wrap", &kind, &wrapped)) {
-        return NULL;
-    }
-    if (method_type == NULL) {
-        method_type
-            = (PyTypeObject *)PyType_FromModuleAndSpec(module, &Method_spec, NULL);
-        if (method_type == NULL) {
-            return NULL;
-        }
-    }
     for (size_t i = 0; i < sizeof(method_kinds) / sizeof(method_kinds[0]); i++) {
         if (strcmp(kind, method_kinds[i].name) == 0) {
-            MethodObject *self = (MethodObject *)method_type->tp_alloc(method_type, 0);
-            if (self != NULL) {
-                self->vectorcall = method_kinds[i].call;
-                self->wrapped = Py_NewRef(wrapped);
-            }
-            return (PyObject *)self;
+            return method_kinds[i].call;
         }
     }
-    PyErr_Format(PyExc_ValueError, "no such kind of wrapper: %s", kind);
     return NULL;
 }
 
@@ -767,6 +674,10 @@ static PyObject *
 configure_spans(PyObject *Py_UNUSED(self), PyObject *args)
 {
     PyObject *given[8];
+    if (!core.installed) {
+        PyErr_SetString(PyExc_RuntimeError, "the allocators are not hooked");
+        return NULL;
+    }
     if (!PyArg_ParseTuple(args, "O!UUOO!O!OO:configure_spans", &PyTuple_Type, &given[0],
                           &given[1], &given[2], &given[3], &PyType_Type, &given[4],
                           &PyType_Type, &given[5], &given[6], &given[7])) {
@@ -838,7 +749,6 @@ forget_spans(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 
 #define FAST(function) (PyCFunction)(void (*)(void)) function, METH_FASTCALL
 PyMethodDef span_methods[] = {
-    {"wrap", wrap, METH_VARARGS, wrap_doc},
     {"gc_callback", FAST(gc_callback), gc_callback_doc},
     {"forget_spans", forget_spans, METH_NOARGS, forget_spans_doc},
     {"configure_spans", configure_spans, METH_VARARGS, configure_spans_doc},
