@@ -82,7 +82,8 @@ def test_the_first_command_names_the_line_that_leaks(tmp_path: Path) -> None:
     spans = rows_of(output, "Spans (bytes are self)")
     live_bytes = {name: parse_bytes(figures[-2]) for name, figures in spans.items()}
     assert next(iter(spans)) == "get_product_list"
-    assert 60 * 2**20 < live_bytes["get_product_list"] < 120 * 2**20
+    # 91 MiB; 120 on 3.10, whose dicts are larger. A few hundred samples tell.
+    assert 70 * 2**20 < live_bytes["get_product_list"] < 150 * 2**20
     # The bounded cache holds 2 MiB at most; a sample stands for half a MiB.
     assert live_bytes["GET /products/<int:product_id>"] < 8 * 2**20
     for honest in ("GET /", "GET /search", "GET /reports/sales", "load_sales"):

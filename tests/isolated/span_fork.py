@@ -109,7 +109,8 @@ def case_a_span_that_is_open_meanwhile_ends_in_both():
         theirs = in_child(_ends_it, tracer, span)
         del block
     mine = attributes_of("open")
-    assert 4 * MIB <= theirs["otel_memory.heap.allocated"] < 4.5 * MIB, theirs
+    # What came before the fork is the parent's to tell.
+    assert 1 * MIB <= theirs["otel_memory.heap.allocated"] < 1.5 * MIB, theirs
     assert 3 * MIB <= mine["otel_memory.heap.allocated"] < 3.5 * MIB, mine
     assert _counts() == {"open": 1}
 
