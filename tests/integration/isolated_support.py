@@ -14,6 +14,8 @@ import pytest
 ISOLATED = Path(__file__).parents[1] / "isolated"
 APPS = Path(__file__).parent / "apps"
 TIMEOUT_SECONDS = 120
+UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
+"""For what measures bytes: coverage's tracer allocates within the spans."""
 
 
 def environment(**changes):

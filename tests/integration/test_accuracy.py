@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from .isolated_support import ISOLATED, cases, output, run
+from .isolated_support import ISOLATED, UNTRACED, cases, output, run
 
 pytestmark = pytest.mark.extension
 
@@ -36,6 +36,7 @@ def run_accuracy(script, case, *arguments):
     done = run(
         *("-X", "faulthandler", ISOLATED / script),
         *(case.removeprefix("case_"), *arguments),
+        **UNTRACED,
     )
     assert done.returncode == 0, output(done)
 

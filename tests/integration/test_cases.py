@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from .isolated_support import UNTRACED
+
 pytestmark = pytest.mark.extension
 
 ISOLATED = Path(__file__).parents[1] / "isolated"
@@ -87,7 +89,7 @@ def test_what_the_script_says_is_true(script, arguments, environment, options, r
         arguments = (str(request.getfixturevalue("native_thread")), *arguments)
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", *options, str(script), *arguments],
-        env={**os.environ, **environment},
+        env={**os.environ, **UNTRACED, **environment},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,

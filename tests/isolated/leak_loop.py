@@ -52,6 +52,11 @@ def method(self, *args, **kwargs):
     return args, kwargs
 
 
+def give_span(self, name, context, span):
+    """As a tracer does."""
+    return span
+
+
 def failing(self, *args, **kwargs):
     raise LookupError(args)
 
@@ -65,6 +70,8 @@ class Carrier:
         return None
 
 
+KINDS = ("start_span", "end", "update_name", "attach", "detach")
+wrappers = {}
 name = "a name that is used again and again"
 otel = contextvars.ContextVar("otel")
 carrier = Carrier()
@@ -215,7 +222,7 @@ def loop_gc_callback():
 
 
 def loop_wrap():
-    for kind in ("start_span", "end", "update_name", "attach", "detach"):
+    for kind in KINDS:
         for function in (method, failing):
             wrapper = _core.wrap(kind, function)
             with rejected:
@@ -238,19 +245,15 @@ def loop_wrap():
 def loop_spans():
     """No function of its own: the lives of two spans through all the wrappers."""
     parent, child = Carrier(), Carrier()
-    START(None, name, context={}, span=parent)
-    START(None, name, context={"span": parent}, span=child)
-    ATTACH(None, {"span": child})
-    NAME(child, "another name")
-    DETACH(None, None)
+    wrappers["start_span"](None, name, context={}, span=parent)
+    wrappers["start_span"](None, name, context={"span": parent}, span=child)
+    wrappers["attach"](None, {"span": child})
+    wrappers["update_name"](child, "another name")
+    wrappers["detach"](None, None)
     for span in (child, parent, parent):
-        END(span)
+        wrappers["end"](span)
 
 
-START = _core.wrap("start_span", lambda self, name, context, span: span)
-END, NAME, ATTACH, DETACH = (
-    _core.wrap(kind, method) for kind in ("end", "update_name", "attach", "detach")
-)
 LOOPS = {
     key.removeprefix("loop_"): value
     for key, value in dict(globals()).items()
@@ -290,6 +293,8 @@ def smallest_growth(loop):
 def main():
     assert _core.install(started) is None
     _core.configure_spans(*settings)
+    wrappers.update((kind, _core.wrap(kind, method)) for kind in KINDS)
+    wrappers["start_span"] = _core.wrap("start_span", give_span)
     _core.set_attributing(True)
     growth = smallest_growth(LOOPS[sys.argv[1]])
     print(growth)
