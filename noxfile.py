@@ -31,6 +31,7 @@ nox.options.sessions = [
     "tests-without-extension",
     "coverage",
     "asan",
+    "leaks",
 ]
 
 # pyenv's shims answer only for versions that are switched on; its folders always do.
@@ -140,7 +141,7 @@ def asan(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def leaks(session: nox.Session) -> None:
     """Every function of the extension in a loop, while the memory is watched."""
-    _install_wheel(session, _group("leaks"))
+    _install_wheel(session, _group("tests"))
     _pytest(session, "-m", "leak")
 
 

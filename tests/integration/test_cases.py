@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from .isolated_support import UNTRACED
+from .isolated_support import UNTRACED, marks_of
 
 pytestmark = pytest.mark.extension
 
@@ -60,7 +60,7 @@ def runs():
     for script in sorted(ISOLATED.glob("case_*.py")):
         for name, variant in VARIANTS.get(script.stem, {"": ((), {}, ())}).items():
             label = script.stem.removeprefix("case_") + (f"[{name}]" if name else "")
-            yield pytest.param(script, *variant, id=label)
+            yield pytest.param(script, *variant, id=label, marks=marks_of(script.stem))
 
 
 @pytest.fixture(scope="session")

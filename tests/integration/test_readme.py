@@ -70,6 +70,7 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
 
 
 @pytest.mark.extension
+@pytest.mark.exact
 def test_the_first_command_names_the_line_that_leaks(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     left_out = (".git", ".venv", ".nox", "build", "*.egg-info", "*.so", "__pycache__")
