@@ -63,8 +63,12 @@ LOOPS = {
     """,
 }
 
+# The import is in all of them: a service that has OpenTelemetry has loaded most of
+# what it brings, and a bare script has not. What it weighs is RSS, not CPU time.
 MODES = {
-    "off": "",
+    "off": """
+        from otel_memory.heap import open_source
+    """,
     "counting": """
         from otel_memory.heap import open_source
         source = open_source("native", sampling=False)
@@ -76,6 +80,7 @@ MODES = {
         assert source.name == "native", source.reason
     """,
     "tracemalloc": """
+        from otel_memory.heap import open_source
         import tracemalloc
         tracemalloc.start()
     """,
