@@ -4,30 +4,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-
-class _Record(Protocol):
-    """What the counting core's `Record` tells."""
-
-    @property
-    def allocated_bytes(self) -> int: ...
-    @property
-    def self_allocated_bytes(self) -> int: ...
-    @property
-    def delta_bytes(self) -> int: ...
-    @property
-    def peak_bytes(self) -> int: ...
-    @property
-    def rss_delta_bytes(self) -> int | None: ...
-    @property
-    def rss_exclusive(self) -> bool | None: ...
+if TYPE_CHECKING:
+    from otel_memory.heap._core import Record
 
 
 class Account:
     """Where a block's figures are kept: in its span's record, or in an own one."""
 
-    def __init__(self, record: _Record | None, core: Any = None) -> None:
+    def __init__(self, record: Record | None, core: Any = None) -> None:
         self.record = record
         self._core = core  # only where the record is not a span's
 

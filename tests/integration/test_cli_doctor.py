@@ -32,6 +32,7 @@ def usual():
     return findings()[1]
 
 
+@pytest.mark.extension
 def test_a_complete_installation_is_healthy(usual):
     assert usual == []
 
