@@ -18,9 +18,13 @@ import pytest
 from otel_memory import config, semconv
 from otel_memory.units import parse_bytes
 
+from .isolated_support import UNTRACED
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+# On 3.12 that one starts a thread at the interpreter's end, and a traceback shows it.
+NOISELESS = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "logging"}
 APP = """
 from opentelemetry import trace
 with trace.get_tracer("app").start_as_current_span("work"):
@@ -46,7 +50,7 @@ def run(
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
         cwd=cwd,
-        env={**os.environ, "PATH": path, **environment},
+        env={**os.environ, **UNTRACED, **NOISELESS, "PATH": path, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
