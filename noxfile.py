@@ -29,7 +29,6 @@ nox.options.sessions = [
     "typing",
     "tests",
     "tests-without-extension",
-    "coverage",
     "asan",
     "leaks",
 ]
@@ -84,7 +83,7 @@ def tests(session: nox.Session) -> None:
     _pytest(session)
 
 
-@nox.session(python=[OLDEST, NEWEST], name="tests-without-extension")
+@nox.session(python=NEWEST, name="tests-without-extension")
 def tests_without_extension(session: nox.Session) -> None:
     """The tests that need no extension, on a wheel built without a compiler."""
     _install_wheel(session, _group("tests"), extension=False)
@@ -111,7 +110,7 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report", env=environment)
 
 
-@nox.session(python=[OLDEST, NEWEST])
+@nox.session(python=NEWEST)
 def asan(session: nox.Session) -> None:
     """The extension's tests under the address and undefined-behaviour sanitizers."""
     _install_wheel(

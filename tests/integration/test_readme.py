@@ -90,7 +90,7 @@ def test_the_first_command_names_the_line_that_leaks(tmp_path: Path) -> None:
     # 91 MiB; 120 on 3.10, whose dicts are larger. A few hundred samples tell.
     assert 70 * 2**20 < live_bytes["get_product_list"] < 150 * 2**20
     # The bounded cache holds 2 MiB at most; a sample stands for half a MiB.
-    assert live_bytes["GET /products/<int:product_id>"] < 8 * 2**20
+    assert live_bytes.get("GET /products/<int:product_id>", 0) < 8 * 2**20
     for honest in ("GET /", "GET /search", "GET /reports/sales", "load_sales"):
         assert live_bytes.get(honest, 0) < 2 * 2**20
 
@@ -103,10 +103,12 @@ def test_the_first_command_names_the_line_that_leaks(tmp_path: Path) -> None:
 
     # What is pasted below the command is such an output.
     shown = blocks("text")[0]
-    assert list(rows_of("\n" + shown + "\n", "Spans (bytes are self)"))[:1] == [
+    assert next(iter(rows_of(f"\n{shown}\n", "Spans (bytes are self)"))) == (
         "get_product_list"
-    ]
-    assert set(rows_of("\n" + shown + "\n", "Spans (bytes are self)")) <= set(spans)
+    )
+    for line in shown.split("\n"):
+        if line.startswith(("Spans", "Sites")) or "Live " in line:
+            assert line.split() in [shown.split() for shown in output.split("\n")]
     assert f"shop/cache.py:{leak}   get_product_list" in shown
 
 

@@ -17,9 +17,12 @@ from _tools import (
 )
 from opentelemetry.trace import SpanKind
 
+from otel_memory.heap import _core
+
 NAME = "GET /first"
 
 tracer = start()
+_core.set_sampling(True, rate_bytes=64 * 1024)  # enough samples to tell
 kept = []
 
 

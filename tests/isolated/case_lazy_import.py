@@ -9,6 +9,8 @@ import tempfile
 
 from _tools import DELTA, MIB, assert_close, attributes_of, core_pairs, say, start
 
+from otel_memory.heap import _core
+
 SOURCE = """
 TABLE = [bytes([i]) * (1024 * 1024) for i in range(20)]
 def answer():
@@ -19,6 +21,7 @@ with tempfile.TemporaryDirectory() as folder:
     pathlib.Path(folder, "heavy_module.py").write_text(SOURCE, encoding="ascii")
     sys.path.insert(0, folder)
     tracer = start()
+    _core.set_sampling(True, rate_bytes=64 * 1024)  # enough samples to tell
     with tracer.start_as_current_span("GET /"):
         import heavy_module
 
