@@ -181,7 +181,7 @@ def test_signals_reach_the_command_and_the_summary_is_still_printed(number, expe
 
 def test_the_command_is_interrupted_after_the_duration():
     code = "import time; time.sleep(600)"
-    done = cli("run", "--duration", "1s", "--", sys.executable, "-c", code)
+    done = cli("run", "--duration", "5s", "--", sys.executable, "-c", code)
     assert done.returncode == 130
 
 
