@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from otel_memory.heap._core import Record
 
+RECORD_ATTRIBUTE = "_otel_memory_record"
+"""Where the core puts a span's account: on the span, so that both go together."""
+
 
 class Account:
     """Where a block's figures are kept: in its span's record, or in an own one."""
@@ -39,7 +42,7 @@ class Account:
 
 def open_account(span: Any, name: str, kind: int) -> Account:
     """Find the record of a span, or make one where there is no SDK to make spans."""
-    record = getattr(span, "_otel_memory_record", None)
+    record = getattr(span, RECORD_ATTRIBUTE, None)
     if record is not None:
         return Account(record)
     try:

@@ -24,9 +24,6 @@ from wrapt import FunctionWrapper, wrap_function_wrapper
 from otel_memory import _guard, rss_spans
 from otel_memory.span_filter import SpanFilter
 
-RECORD_ATTRIBUTE = "_otel_memory_record"
-"""Where a span carries its account: on itself, so that both go together."""
-
 _KINDS = tuple(sorted(SpanKind, key=lambda kind: kind.value))
 _KIND_WORDS = tuple(kind.name for kind in _KINDS)
 
