@@ -82,8 +82,12 @@ def after_end_row(span_name: str) -> str:
 
 EVENT_HEAP_PROFILE = "otel_memory.heap.profile"
 ATTR_PROFILE_FINAL = "otel_memory.profile.final"
+ATTR_PROFILE_ON_DEMAND = "otel_memory.profile.on_demand"
+"""True where somebody asked for the profile: the process went on after that."""
 PROFILE_SCHEMA = 1
 """Version of the JSON in the body of the profile event."""
+AGE_EDGES_SECONDS = (10, 60, 600, 3600)
+"""Where live bytes are split by age; one number more than edges."""
 
 # --- Attributes of spans -----------------------------------------------------
 
@@ -157,8 +161,8 @@ SPAN_ATTRIBUTES = (
         SPAN_HEAP_TOP_SITES,
         "string[]",
         "",
-        "The source lines that took most, at most five, as "
-        "`shop/cache.py:41 get_product_list 118.9 MiB`.",
+        "The source lines that allocated most, at most five, as `shop/cache.py:41 "
+        "get_product_list 118.9 MiB`; on spans that allocated 8 MiB or more.",
     ),
 )
 

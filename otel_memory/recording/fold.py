@@ -12,9 +12,13 @@ from pathlib import Path
 
 from otel_memory import semconv
 from otel_memory.recording.file import ATTR_DURATION, RecordingReader, Start
+from otel_memory.recording.growth import GrowthSeries
+from otel_memory.recording.numbers import finite_number
 from otel_memory.recording.otlp import Json, Point, events, points
-from otel_memory.recording.profile import PairKey, ProfileSeries, read_profile
-from otel_memory.recording.rows import Pair, entries_of, sites_of, spans_of, suspects_of
+from otel_memory.recording.profile import PairFigures, PairKey, Profile, read_profile
+from otel_memory.recording.rows import Pair, entries_of, spans_of, suspects_of
+from otel_memory.recording.series import ProfileSeries
+from otel_memory.recording.stack_tables import packages_of, sites_of
 from otel_memory.recording.summary import (
     ENDED_CLEAN,
     ENDED_UNREPORTED,
@@ -37,16 +41,15 @@ _LAST_METRICS = (
 class _ProcessSeries:
     """What one process has reported so far."""
 
-    def __init__(self, pid: int | None) -> None:
+    def __init__(self, pid: int | None, directory: str) -> None:
         self.pid = pid
         self.rss_bytes: list[int] = []  # First and last only.
         self.rss_peak_bytes: int | None = None
         self.limit_bytes: int | None = None
         self.source: Point | None = None
-        self.profile = ProfileSeries()
+        self.profile = ProfileSeries(directory)
         self.last: dict[str, dict[PairKey, int]] = {}
-        self._live_first_bytes: dict[PairKey, int] = {}
-        self._live_readings: dict[PairKey, int] = defaultdict(int)
+        self._live = GrowthSeries[PairKey]()
         self._peak_bytes: dict[PairKey, int] = {}
 
     def add(self, report: list[Point]) -> None:
@@ -64,13 +67,8 @@ class _ProcessSeries:
                 reader(self, those)
             elif metric in _LAST_METRICS:
                 self.last[metric] = {_pair_key(p): int(p.value) for p in those}
-        for key, live_bytes in self._live_in(by_metric).items():
-            self._live_first_bytes.setdefault(key, live_bytes)
-            self._live_readings[key] += 1
-
-    def _live_in(self, by_metric: dict[str, list[Point]]) -> dict[PairKey, int]:
-        reported = semconv.SPAN_LIVE.name in by_metric
-        return self.last[semconv.SPAN_LIVE.name] if reported else {}
+        if semconv.SPAN_LIVE.name in by_metric:
+            self._live.add(self.last[semconv.SPAN_LIVE.name])
 
     def read_rss(self, those: list[Point]) -> None:
         """Take the resident set size."""
@@ -117,7 +115,11 @@ class _ProcessSeries:
         )
 
     def pairs(self) -> list[Pair]:
-        """Sum up the pairs."""
+        """Sum up the pairs; those of the profile, where no metric tells of any."""
+        reported = self._reported_pairs() or self._profiled_pairs()
+        return [pair for pair in reported if pair.key.sort not in _SORTS_LEFT_OUT]
+
+    def _reported_pairs(self) -> list[Pair]:
         counts, allocated, live = (self.last.get(name, {}) for name in _LAST_METRICS)
         return [
             Pair(
@@ -126,18 +128,27 @@ class _ProcessSeries:
                 allocated.get(key),
                 self._peak_bytes.get(key),
                 live.get(key),
-                self.profile.samples.get(key),
-                self._growth(key, live.get(key)),
+                self.profile.pairs.get(key, PairFigures()).live_samples,
+                self._live.growth(key),
+                self.profile.stacks_by_pair.get(key, ()),
             )
             for key in {**counts, **allocated, **live}
-            if key.sort not in _SORTS_LEFT_OUT
         ]
 
-    def _growth(self, key: PairKey, live_bytes: int | None) -> int | None:
-        # One reading alone says nothing about growth.
-        if live_bytes is None or self._live_readings[key] < 2:
-            return None
-        return live_bytes - self._live_first_bytes[key]
+    def _profiled_pairs(self) -> list[Pair]:
+        return [
+            Pair(
+                key,
+                figures.count,
+                figures.allocated_bytes,
+                self._peak_bytes.get(key),
+                figures.live_bytes,
+                figures.live_samples,
+                self.profile.pair_growth_bytes(key),
+                self.profile.stacks_by_pair.get(key, ()),
+            )
+            for key, figures in self.profile.pairs.items()
+        ]
 
 
 _READERS: dict[str, Callable[[_ProcessSeries, list[Point]], None]] = {
@@ -159,11 +170,23 @@ class SummaryBuilder:
 
     Args:
         start: What was run.
+        also: Called with each process's report too, so that it is parsed once.
     """
 
-    def __init__(self, start: Start) -> None:
+    def __init__(
+        self,
+        start: Start,
+        also: Callable[[int | None, list[Point]], None] | None = None,
+    ) -> None:
         self._start = start
+        self._also = also
         self._processes: dict[int | None, _ProcessSeries] = {}
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The last profile of each process that sent any."""
+        series = [process.profile for process in self._processes.values()]
+        return tuple(each.last for each in series if each.last is not None)
 
     def add(self, line: Json) -> None:
         """Take one line of OTLP JSON."""
@@ -173,13 +196,17 @@ class SummaryBuilder:
                 reports[point.pid].append(point)
         for pid, report in reports.items():
             self._process(pid).add(report)
+            if self._also:
+                self._also(pid, report)
         for event in events(line):
-            profile = read_profile(event, self._start.directory)
+            profile = read_profile(event)
             if profile:
                 self._process(event.pid).profile.add(profile)
 
     def _process(self, pid: int | None) -> _ProcessSeries:
-        return self._processes.setdefault(pid, _ProcessSeries(pid))
+        if pid not in self._processes:
+            self._processes[pid] = _ProcessSeries(pid, self._start.directory)
+        return self._processes[pid]
 
     def build(
         self, duration_seconds: float | None, notes: Iterable[str] = ()
@@ -187,6 +214,7 @@ class SummaryBuilder:
         """Sum up what has been folded so far."""
         processes = list(self._processes.values())
         pairs = [pair for process in processes for pair in process.pairs()]
+        profiles = [process.profile for process in processes]
         reasons = {
             str(process.source_attribute(semconv.ATTR_HEAP_REASON) or "")
             for process in processes
@@ -197,8 +225,9 @@ class SummaryBuilder:
             processes=tuple(process.to_process() for process in processes),
             spans=spans_of(pairs),
             entries=entries_of(pairs),
-            sites=sites_of(process.profile for process in processes),
+            sites=sites_of(profiles),
             verdict=Verdict(suspects=suspects_of(pairs)),
+            packages=packages_of(profiles),
             notes=tuple(notes),
             heap_reasons=tuple(sorted(reasons - {""})),
         )
@@ -211,10 +240,27 @@ def summarise(path: Path) -> Summary:
         CommandError: The file is no recording, or is broken.
     """
     reader = RecordingReader(path)
-    builder = SummaryBuilder(reader.start)
+    return fold(reader, SummaryBuilder(reader.start))
+
+
+def fold(
+    reader: RecordingReader,
+    builder: SummaryBuilder,
+    also: Callable[[Json], None] | None = None,
+) -> Summary:
+    """Fold a whole recording.
+
+    Args:
+        reader: The recording.
+        builder: Takes each line.
+        also: Called with each line too.
+
+    Raises:
+        CommandError: The file is broken.
+    """
     for line in reader.lines():
         builder.add(line)
-    duration_seconds = (reader.end or {}).get(ATTR_DURATION)
-    if not isinstance(duration_seconds, (int, float)):
-        duration_seconds = None
+        if also:
+            also(line)
+    duration_seconds = finite_number((reader.end or {}).get(ATTR_DURATION))
     return builder.build(duration_seconds, reader.notes)

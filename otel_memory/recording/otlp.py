@@ -8,9 +8,10 @@ that is missing or of another shape: a recording may have been cut or edited.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+
+from otel_memory.recording.numbers import finite_number, size, whole_number
 
 Json = dict[str, Any]
 
@@ -53,31 +54,15 @@ def dicts(holder: Any, key: str) -> Iterator[Json]:
             yield element
 
 
-def whole_number(value: Any) -> int | None:
-    """Read an integer that may be written as a string."""
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
 def _list_value(value: Any) -> list[Any]:
     return [read_value(element) for element in dicts(value, "values")]
-
-
-def _double_value(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 _VALUE_READERS = {
     "stringValue": lambda value: value if isinstance(value, str) else None,
     "boolValue": lambda value: value if isinstance(value, bool) else None,
     "intValue": whole_number,
-    "doubleValue": _double_value,
+    "doubleValue": finite_number,
     "arrayValue": _list_value,
 }
 
@@ -155,14 +140,14 @@ def stamp_pid(line: Json, pid: int) -> None:
 
 
 def _seconds(record: Mapping[str, Any]) -> float | None:
-    nanoseconds = whole_number(record.get("timeUnixNano"))
+    nanoseconds = size(record.get("timeUnixNano"))
     return nanoseconds / 1e9 if nanoseconds else None
 
 
 def _number(point: Mapping[str, Any]) -> float | None:
     if "asInt" in point:
         return whole_number(point["asInt"])
-    return _double_value(point.get("asDouble"))
+    return finite_number(point.get("asDouble"))
 
 
 def points(line: Mapping[str, Any]) -> Iterator[Point]:

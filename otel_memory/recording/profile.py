@@ -1,24 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read the `otel_memory.heap.profile` events of a recording.
 
-An event of another schema, or broken, is left out: the metrics still stand.
+An event of another schema, or broken, is left out: the metrics still stand. So is a
+stack that does not say what it holds. Whatever else is missing is None or empty.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from otel_memory.recording.otlp import Event, dicts, whole_number
-from otel_memory.recording.sites import Frame, short_file, site_of
+from otel_memory.recording.numbers import mean, size, whole_number
+from otel_memory.recording.otlp import Event, Json, dicts
+from otel_memory.recording.summary import add_known
 from otel_memory.semconv import (
+    AGE_EDGES_SECONDS,
     ATTR_PROFILE_FINAL,
     EVENT_HEAP_PROFILE,
     PROFILE_SCHEMA,
 )
+from otel_memory.sites import Frame
+
+_UNKNOWN_FRAME = Frame("?", None, None)
+_TRACE_ID_DIGITS = 32
+_SPAN_ID_DIGITS = 16
 
 
 class PairKey(NamedTuple):
@@ -30,66 +39,68 @@ class PairKey(NamedTuple):
     sort: str
 
 
-class SiteKey(NamedTuple):
-    """One line of source, for one span name under one entry."""
+@dataclass(frozen=True)
+class Stack:
+    """What was born in spans of one pair with one stack, and is alive.
 
-    span: str
-    entry: str
-    site: Frame
+    Attributes:
+        pair: The pair.
+        frames: Innermost first, with full paths; empty where there was no Python.
+        live_bytes: An estimate from the samples.
+        samples: How many there are.
+        age_seconds: Of the oldest.
+        age_mean_seconds: Weighted by bytes.
+        completed_mean: Spans of the pair that have completed since, weighted by bytes.
+        live_bytes_by_age: Split at `AGE_EDGES_SECONDS`; empty where unknown.
+        trace_id: Of the newest that was born in a recorded span.
+        span_id: That span's.
+    """
 
-
-class SiteFigures(NamedTuple):
-    """What one site holds."""
-
+    pair: PairKey
+    frames: tuple[Frame, ...]
     live_bytes: int
     samples: int
+    age_seconds: int | None = None
+    age_mean_seconds: float | None = None
+    completed_mean: float | None = None
+    live_bytes_by_age: tuple[int, ...] = ()
+    trace_id: str | None = None
+    span_id: str | None = None
+
+
+@dataclass(frozen=True)
+class PairFigures:
+    """What one pair has done so far, and holds."""
+
+    count: int | None = None
+    allocated_bytes: int | None = None
+    live_bytes: int | None = None
+    live_samples: int | None = None
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One event: the live heap of one process at one moment."""
+    """One event: the live heap of one process at one moment.
 
-    is_final: bool
-    samples: dict[PairKey, int]
-    sites: dict[SiteKey, SiteFigures]
-
-
-@dataclass
-class ProfileSeries:
-    """The events of one process so far."""
-
-    is_final: bool = False
-    samples: dict[PairKey, int] = field(default_factory=dict)
-    last_sites: dict[SiteKey, SiteFigures] = field(default_factory=dict)
-    _first_bytes: dict[SiteKey, int] = field(default_factory=dict)
-    _readings: dict[SiteKey, int] = field(default_factory=lambda: defaultdict(int))
-
-    def add(self, profile: Profile) -> None:
-        """Take the next event."""
-        self.is_final = self.is_final or profile.is_final
-        self.samples = profile.samples
-        self.last_sites = profile.sites
-        for key, site in profile.sites.items():
-            self._first_bytes.setdefault(key, site.live_bytes)
-            self._readings[key] += 1
-
-    def site_growth_bytes(self, key: SiteKey) -> int | None:
-        """Give the growth since the site was first seen; None if seen once."""
-        if self._readings[key] < 2:
-            return None
-        return self.last_sites[key].live_bytes - self._first_bytes[key]
-
-
-def read_profile(event: Event, directory: str) -> Profile | None:
-    """Read one event.
-
-    Args:
-        event: Any log event.
-        directory: Where the command was run; files below it are shown relative.
-
-    Returns:
-        The profile, or None if the event is none that can be read.
+    Attributes:
+        pid: The process.
+        time_seconds: When, in seconds since the epoch.
+        is_final: Whether the process ended then.
+        rate_bytes: Bytes between two samples on average; None without a sampler.
+        pairs: All pairs.
+        stacks: The largest stacks, which may be less than the pairs hold.
     """
+
+    pid: int | None
+    time_seconds: float | None
+    is_final: bool
+    rate_bytes: float | None
+    pairs: dict[PairKey, PairFigures]
+    stacks: tuple[Stack, ...]
+
+
+def read_profile(event: Event) -> Profile | None:
+    """Read one log event; None if it is no profile that can be read."""
     if event.name != EVENT_HEAP_PROFILE or not isinstance(event.body, str):
         return None
     try:
@@ -99,52 +110,86 @@ def read_profile(event: Event, directory: str) -> Profile | None:
     if not isinstance(body, dict) or body.get("schema") != PROFILE_SCHEMA:
         return None
     return Profile(
+        pid=event.pid,
+        time_seconds=event.time_seconds,
         is_final=event.attributes.get(ATTR_PROFILE_FINAL) is True,
-        samples=_read_samples(body),
-        sites=_read_sites(body, directory),
+        rate_bytes=mean(body.get("rate_bytes")) or None,
+        pairs=_read_pairs(body),
+        stacks=_read_stacks(body),
     )
 
 
-def _read_samples(body: Mapping[str, Any]) -> dict[PairKey, int]:
-    samples: dict[PairKey, int] = defaultdict(int)
-    for pair in dicts(body, "pairs"):
-        number = whole_number(pair.get("live_samples"))
-        if number is not None:
-            key = PairKey(*(str(pair.get(name) or "") for name in PairKey._fields))
-            samples[key] += number
-    return dict(samples)
+def _pair_key(row: Mapping[str, Any]) -> PairKey:
+    return PairKey(*(str(row.get(name) or "") for name in PairKey._fields))
 
 
-def _read_sites(body: Mapping[str, Any], directory: str) -> dict[SiteKey, SiteFigures]:
+def _read_pairs(body: Mapping[str, Any]) -> dict[PairKey, PairFigures]:
+    rows: dict[PairKey, list[Json]] = defaultdict(list)
+    for row in dicts(body, "pairs"):
+        rows[_pair_key(row)].append(row)
+    return {
+        key: PairFigures(
+            *(
+                add_known(size(row.get(figure.name)) for row in those)
+                for figure in fields(PairFigures)
+            )
+        )
+        for key, those in rows.items()
+    }
+
+
+def _read_stacks(body: Mapping[str, Any]) -> tuple[Stack, ...]:
     frames = _read_frames(body.get("frames"))
-    sites: dict[SiteKey, SiteFigures] = {}
-    for stack in dicts(body, "stacks"):
-        indices = stack.get("frames")
-        stack_frames = [
+    stacks = (_read_stack(row, frames) for row in dicts(body, "stacks"))
+    return tuple(stack for stack in stacks if stack is not None)
+
+
+def _read_stack(row: Mapping[str, Any], frames: list[Frame]) -> Stack | None:
+    live_bytes, samples = size(row.get("live_bytes")), size(row.get("samples"))
+    if live_bytes is None or samples is None:
+        return None
+    indices = row.get("frames")
+    return Stack(
+        pair=_pair_key(row),
+        frames=tuple(
             frames[index]
             for index in (indices if isinstance(indices, list) else ())
             if isinstance(index, int) and 0 <= index < len(frames)
-        ]
-        site = site_of(stack_frames)
-        site = site._replace(file=short_file(site.file, directory))
-        span, entry = str(stack.get("span") or ""), str(stack.get("entry") or "")
-        key = SiteKey(span, entry, site)
-        known = sites.get(key, SiteFigures(0, 0))
-        sites[key] = SiteFigures(
-            known.live_bytes + (whole_number(stack.get("live_bytes")) or 0),
-            known.samples + (whole_number(stack.get("samples")) or 0),
-        )
-    return sites
+        ),
+        live_bytes=live_bytes,
+        samples=samples,
+        age_seconds=size(row.get("age_seconds")),
+        age_mean_seconds=mean(row.get("age_mean_seconds")),
+        completed_mean=mean(row.get("completed_mean")),
+        live_bytes_by_age=_read_by_age(row.get("live_bytes_by_age")),
+        trace_id=_read_id(row.get("trace_id"), _TRACE_ID_DIGITS),
+        span_id=_read_id(row.get("span_id"), _SPAN_ID_DIGITS),
+    )
+
+
+def _read_by_age(values: Any) -> tuple[int, ...]:
+    read = [size(value) for value in (values if isinstance(values, list) else ())]
+    known = tuple(value for value in read if value is not None)
+    # A part of the split would be taken for the whole of it.
+    is_whole = len(known) == len(read) == len(AGE_EDGES_SECONDS) + 1
+    return known if is_whole else ()
+
+
+def _read_id(value: Any, digits: int) -> str | None:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-fA-F]+", value):
+        return None
+    return value.lower() if len(value) == digits and int(value, 16) else None
 
 
 def _read_frames(frames: Any) -> list[Frame]:
-    read = []
-    for frame in frames if isinstance(frames, list) else ():
-        file, line, function = frame if _is_frame(frame) else ("?", None, None)
-        name = None if function is None else str(function)
-        read.append(Frame(str(file), whole_number(line), name))
-    return read
+    return [
+        _read_frame(frame) for frame in (frames if isinstance(frames, list) else ())
+    ]
 
 
-def _is_frame(frame: Any) -> bool:
-    return isinstance(frame, list) and len(frame) == 3
+def _read_frame(frame: Any) -> Frame:
+    if not isinstance(frame, list) or len(frame) != 3:
+        return _UNKNOWN_FRAME
+    file, line, function = frame
+    name = None if function is None else str(function)
+    return Frame(str(file), whole_number(line), name)

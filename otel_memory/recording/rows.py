@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make a summary's tables from the figures of every pair in every process."""
+"""Make a summary's tables from every pair in every process: by span, by entry."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from otel_memory import semconv
-from otel_memory.recording.profile import PairKey, ProfileSeries, SiteKey
-from otel_memory.recording.summary import Row, Site, Suspect, add_known, largest_known
+from otel_memory.recording.ages import ages_of
+from otel_memory.recording.profile import PairKey, Stack
+from otel_memory.recording.summary import Row, Suspect, add_known, largest_known
 
 _SUSPECTS_MAX = 5
 
@@ -19,7 +20,7 @@ _Key = TypeVar("_Key")
 
 @dataclass(frozen=True)
 class Pair:
-    """Figures of one pair in one process."""
+    """Figures of one pair in one process, and those of its stacks that are known."""
 
     key: PairKey
     count: int | None
@@ -28,6 +29,7 @@ class Pair:
     live_bytes: int | None
     samples: int | None
     growth_bytes: int | None
+    stacks: Sequence[Stack] = ()
 
 
 def spans_of(pairs: list[Pair]) -> tuple[Row, ...]:
@@ -81,6 +83,7 @@ def _row(key: _RowKey, group: list[Pair], counted: list[Pair]) -> Row:
     count = add_known(pair.count for pair in counted)
     if count is None and any(pair.count is not None for pair in group):
         count = 0  # Spans are counted, and no entry span has completed yet.
+    ages = ages_of([stack for pair in group for stack in pair.stacks])
     return Row(
         sort=key.sort,
         name=key.name,
@@ -91,28 +94,10 @@ def _row(key: _RowKey, group: list[Pair], counted: list[Pair]) -> Row:
         live_bytes=add_known(pair.live_bytes for pair in group),
         live_samples=add_known(pair.samples for pair in group),
         growth_bytes=add_known(pair.growth_bytes for pair in group),
+        age_mean_seconds=ages.mean_seconds,
+        completed_mean=ages.completed_mean,
+        live_bytes_by_age=ages.live_bytes_by_age,
     )
-
-
-def sites_of(profiles: Iterable[ProfileSeries]) -> tuple[Site, ...]:
-    """Sum the last profile of every process up by site."""
-    figures: dict[SiteKey, list[tuple[int, int, int | None]]] = defaultdict(list)
-    for profile in profiles:
-        for key, site in profile.last_sites.items():
-            growth_bytes = profile.site_growth_bytes(key)
-            figures[key].append((site.live_bytes, site.samples, growth_bytes))
-    sites = [
-        Site(
-            key.span,
-            key.entry,
-            *key.site,
-            live_bytes=add_known(live_bytes for live_bytes, _, _ in those),
-            samples=add_known(samples for _, samples, _ in those),
-            growth_bytes=add_known(growth_bytes for _, _, growth_bytes in those),
-        )
-        for key, those in figures.items()
-    ]
-    return tuple(sorted(sites, key=lambda site: _order(site.live_bytes, site.file)))
 
 
 def suspects_of(pairs: list[Pair]) -> tuple[Suspect, ...]:

@@ -37,7 +37,10 @@ class Process:
 
 @dataclass(frozen=True)
 class Row:
-    """One span name (bytes are self) or one entry (bytes are inclusive)."""
+    """One span name (bytes are self) or one entry (bytes are inclusive).
+
+    Ages are those of the stacks that the profile lists, weighted by bytes.
+    """
 
     sort: str
     name: str
@@ -48,11 +51,22 @@ class Row:
     live_bytes: int | None
     live_samples: int | None
     growth_bytes: int | None
+    age_mean_seconds: float | None = None
+    completed_mean: float | None = None
+    live_bytes_by_age: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Site:
-    """One line of source, for one span name under one entry."""
+    """One line of source, for one span name under one entry.
+
+    Attributes:
+        age_seconds: Of its oldest sample.
+        age_mean_seconds: Weighted by bytes, as all means.
+        completed_mean: How many spans of its pair have completed since.
+        live_bytes_by_age: Split at `AGE_EDGES_SECONDS`; empty where unknown.
+        trace_id: Of a trace that allocated there, to begin with.
+    """
 
     span: str
     entry: str
@@ -62,6 +76,26 @@ class Site:
     live_bytes: int | None
     samples: int | None
     growth_bytes: int | None
+    age_seconds: int | None = None
+    age_mean_seconds: float | None = None
+    completed_mean: float | None = None
+    live_bytes_by_age: tuple[int, ...] = ()
+    trace_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Package:
+    """One top-level package, or the user's own code, and what it allocated.
+
+    Attributes:
+        import_bytes: The part that was born while modules were imported.
+    """
+
+    package: str
+    live_bytes: int | None
+    samples: int | None
+    growth_bytes: int | None
+    import_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -98,6 +132,7 @@ class Summary:
     entries: tuple[Row, ...]
     sites: tuple[Site, ...]
     verdict: Verdict
+    packages: tuple[Package, ...] = ()
     notes: tuple[str, ...] = ()
     heap_reasons: tuple[str, ...] = ()
 

@@ -16,17 +16,22 @@ PACKAGE = "otel_memory"
 
 # A room may import from its own row and from those above it.
 ROWS = (
-    {"semconv", "errors", "units"},
-    {"config", "span_filter", "process", "heap", "leaks", "_guard"},
-    {"spans", "rss_spans", "figures", "functions", "configured", "metrics", "watcher"},
+    {"semconv", "errors", "units", "sites"},
+    {"config", "_settings", "span_filter", "process", "heap", "leaks", "_guard"},
+    {
+        *("spans", "rss_spans", "figures", "functions", "configured", "metrics"),
+        *("profile", "watcher", "snapshot", "profile_signal"),
+    },
     {"instrumentor"},
     {"cli", "pytest_plugin", "__main__"},
 )
 # What stands beside the rows, with all that it may import of ours.
 ASIDE = {
-    "recording": {"recording", "semconv", "units", "leaks", "errors"},
+    "recording": {"recording", "semconv", "units", "leaks", "errors", "sites"},
     # Runs in the instrumented process, so it needs the receiver and the guard.
     "recording.exporters": {"recording", "semconv", "config", "_guard"},
+    # Writes a recording from within the instrumented process.
+    "snapshot": set().union(*ROWS[:3], {"recording"}),
     "__init__": set().union(*ROWS[:4]),
 }
 # The lowest two rows are usable and testable without OpenTelemetry; psutil is for
@@ -148,5 +153,7 @@ def test_the_command_lines_libraries_stay_out_of_the_instrumented_process(
 
 def test_the_test_sees_the_modules_and_a_violation() -> None:
     assert {"semconv", "config", "process"} <= set(MODULES)
-    assert our_imports("config") == {"_guard", "semconv", "span_filter", "units"}
+    assert our_imports("config") == {
+        *("_guard", "_settings", "semconv", "span_filter", "units"),
+    }
     assert foreign_imports("process") == {"psutil"}

@@ -83,6 +83,7 @@ def test_nothing_is_an_empty_summary_of_the_contract():
             "interval": None,
             "suspects": [],
         },
+        "packages": [],
     }
 
 
@@ -142,6 +143,9 @@ def test_what_was_not_measured_is_null():
             "live_bytes": None,
             "live_samples": None,
             "growth_bytes": None,
+            "age_mean_seconds": None,
+            "completed_mean": None,
+            "live_bytes_by_age": [],
         }
     ]
 
@@ -243,6 +247,13 @@ def stack(live_bytes, samples, *frames):
     }
 
 
+UNKNOWN_AGES = {
+    "age_seconds": None,
+    "age_mean_seconds": None,
+    "completed_mean": None,
+    "live_bytes_by_age": [],
+    "trace_id": None,
+}
 FRAMES = [
     ["/usr/lib/python3.11/json/decoder.py", 337, "decode"],
     ["/srv/shop/cache.py", 41, "get_product_list"],
@@ -265,6 +276,7 @@ def test_sites_are_stacks_of_one_line_summed_over_processes():
             "live_bytes": 157,
             "samples": 15,
             "growth_bytes": 47,
+            **UNKNOWN_AGES,
         },
         {
             "span": "get_product_list",
@@ -275,6 +287,7 @@ def test_sites_are_stacks_of_one_line_summed_over_processes():
             "live_bytes": 3,
             "samples": 1,
             "growth_bytes": None,
+            **UNKNOWN_AGES,
         },
     ]
 
@@ -287,6 +300,151 @@ def test_live_samples_come_from_the_last_profile():
         profile(1, {"pairs": [{**pair, "live_samples": 4}]}),
     )
     assert only(figures["spans"])["live_samples"] == 4
+
+
+def pair(key, **figures):
+    return {**dict(zip(("span", "kind", "entry", "sort"), key, strict=True)), **figures}
+
+
+def aged(key, live_bytes, **ages):
+    return {
+        **pair(key),
+        "frames": [0, 1, 2],
+        "live_bytes": live_bytes,
+        "samples": 1,
+    } | ages
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+OLD = {
+    "age_seconds": 4000,
+    "age_mean_seconds": 900.0,
+    "completed_mean": 70.0,
+    "live_bytes_by_age": [0, 0, 100, 150, 50],
+}
+YOUNG = {
+    "age_seconds": 9,
+    "age_mean_seconds": 4.0,
+    "completed_mean": 6.0,
+    "live_bytes_by_age": [100, 0, 0, 0, 0],
+    "trace_id": TRACE,
+    "span_id": "b7ad6b7169203331",
+}
+BOTH = {
+    "age_mean_seconds": (900.0 * 300 + 4 * 100) / 400,
+    "completed_mean": (70.0 * 300 + 6 * 100) / 400,
+    "live_bytes_by_age": [100, 0, 100, 150, 50],
+}
+
+
+def test_ages_are_in_rows_and_sites_weighted_by_bytes_over_pairs_and_processes():
+    live = by_pair(semconv.SPAN_LIVE, {LIST: 300, LIST_ELSEWHERE: 100, ENTRY: 1})
+    figures = summed(
+        report(1, live),
+        report(2, live),
+        profile(1, {"frames": FRAMES, "stacks": [aged(LIST, 300, **OLD)]}),
+        profile(
+            2,
+            {
+                "frames": FRAMES,
+                "stacks": [aged(LIST, 100, **YOUNG), aged(LIST, 1000)],
+            },
+        ),
+    )
+    row = only(figures["spans"], name="get_product_list")
+    assert {key: row[key] for key in BOTH} == BOTH
+    row = only(figures["entries"], name="GET /recommend")
+    assert {key: row[key] for key in BOTH} == BOTH
+    row = only(figures["entries"], name="GET /")
+    assert row["age_mean_seconds"] is None
+    assert row["live_bytes_by_age"] == []
+    site = only(figures["sites"])
+    assert {key: site[key] for key in BOTH} == BOTH
+    assert site["age_seconds"] == 4000
+    assert site["live_bytes"] == 400 + 1000
+    assert site["trace_id"] == TRACE
+
+
+def test_packages_are_summed_over_processes_with_what_their_imports_hold():
+    numpy = "/srv/.venv/lib/python3.12/site-packages/numpy/core.py"
+    frames = [[numpy, 9, "ones"], ["/srv/shop/cache.py", 41, "get_product_list"]]
+    importing = ("(import)", "", "(import)", "import")
+
+    def listed(key, live_bytes, *indices):
+        return aged(key, live_bytes) | {"frames": list(indices)}
+
+    first = [listed(LIST, 30, 0, 1)]
+    last = [listed(LIST, 50, 0, 1), listed(importing, 7, 0), listed(LIST, 2)]
+    other = [listed(LIST, 100, 1), listed(LIST, 10, 0, 1)]
+    figures = summed(
+        *(
+            profile(pid, {"frames": frames, "stacks": stacks})
+            for pid, stacks in ((1, first), (1, last), (2, other))
+        )
+    )
+    assert [tuple(package.values()) for package in figures["packages"]] == [
+        ("(own code)", 100, 1, None, 0),
+        ("numpy", 67, 3, 27, 7),
+        ("(native)", 2, 1, None, 0),
+    ]
+    assert list(figures["packages"][0]) == [
+        "package",
+        "live_bytes",
+        "samples",
+        "growth_bytes",
+        "import_bytes",
+    ]
+
+
+PAIR_FIGURES = {
+    "count": 4,
+    "allocated_bytes": 900,
+    "live_bytes": 90,
+    "live_samples": 3,
+}
+
+
+def test_a_process_without_metrics_of_pairs_has_the_rows_of_its_profile():
+    pairs = [pair(LIST, **PAIR_FIGURES), pair(NO_SPAN, live_bytes=5), pair(GC, count=0)]
+    figures = summed(
+        report(1, by_pair(semconv.SPAN_LIVE, {LIST: 10})),
+        report(2, number(semconv.PROCESS_RSS, 100)),
+        profile(1, {"pairs": pairs}),
+        profile(
+            2, {"pairs": pairs, "frames": FRAMES, "stacks": [aged(LIST, 80, **OLD)]}
+        ),
+    )
+    assert only(figures["spans"], sort="span") == {
+        "sort": "span",
+        "name": "get_product_list",
+        "kind": "INTERNAL",
+        "count": 4,
+        "allocated_bytes": 900,
+        "peak_bytes_max": None,
+        "live_bytes": 10 + 90,
+        "live_samples": 3 + 3,
+        "growth_bytes": None,
+        "age_mean_seconds": 900.0,
+        "completed_mean": 70.0,
+        "live_bytes_by_age": [0, 0, 100, 150, 50],
+    }
+    assert only(figures["spans"], sort="no-span")["live_bytes"] == 5
+    assert only(figures["spans"], sort="no-span")["count"] is None
+    assert len(figures["spans"]) == 2
+    assert figures["verdict"]["suspects"] == [
+        {"span": "get_product_list", "entry": "GET /recommend"}
+    ]
+
+
+def test_rows_of_profiles_grow_from_the_first_to_the_last():
+    figures = summed(
+        profile(
+            1, {"pairs": [pair(LIST, live_bytes=10), pair(ENTRY, live_bytes=None)]}
+        ),
+        profile(1, {"pairs": [pair(LIST, live_bytes=25), pair(ENTRY, live_bytes=1)]}),
+    )
+    assert only(figures["spans"], name="get_product_list")["growth_bytes"] == 15
+    assert only(figures["spans"], name="GET /recommend")["growth_bytes"] is None
 
 
 @pytest.mark.parametrize(
@@ -315,6 +473,13 @@ def test_a_broken_profile_is_no_error(body):
             },
         ),
         {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"eventName": "x"}]}]}]},
+        report(
+            1,
+            {
+                "name": "otel_memory.limit",
+                "gauge": {"dataPoints": [{"asInt": "1", "timeUnixNano": "9" * 400}]},
+            },
+        ),
     ],
 )
 def test_a_broken_line_is_no_error(line):
