@@ -9,6 +9,8 @@ the counting core is there; without it, `rss_spans` writes what can be known.
 from __future__ import annotations
 
 import gc
+import os
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +24,11 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from wrapt import FunctionWrapper, wrap_function_wrapper
 
 from otel_memory import _guard, rss_spans
+from otel_memory.sites import Frame, short_file, site_of
 from otel_memory.span_filter import SpanFilter
+from otel_memory.units import format_bytes
 
+_SITES_MAX = 5
 _KINDS = tuple(sorted(SpanKind, key=lambda kind: kind.value))
 _KIND_WORDS = tuple(kind.name for kind in _KINDS)
 
@@ -52,7 +57,27 @@ def _answer_by_index(span_filter: SpanFilter) -> Callable[[str, int], bool]:
     return matches
 
 
-def _wrap_natively(span_filter: SpanFilter | None) -> None:
+def _describe_sites() -> Callable[[list[tuple[Any, int]]], tuple[str, ...]]:
+    """Make what turns the stacks that took most within a span into texts."""
+    directory = os.getcwd()
+
+    def describe(shares: list[tuple[Any, int]]) -> tuple[str, ...]:
+        taken_bytes: dict[Frame, int] = defaultdict(int)
+        for frames, share_bytes in shares:
+            site = site_of([Frame(*frame) for frame in frames])
+            taken_bytes[site] += share_bytes
+        largest = sorted(taken_bytes.items(), key=lambda item: -item[1])
+        return tuple(
+            f"{short_file(file, directory)}:{line} {function} {format_bytes(size)}"
+            for (file, line, function), size in largest[:_SITES_MAX]
+        )
+
+    return describe
+
+
+def _wrap_natively(
+    span_filter: SpanFilter | None, top_sites_threshold_bytes: int
+) -> None:
     from otel_memory.heap import _core  # noqa: PLC0415 - only where it is
 
     runtime_context: Any = opentelemetry.context._RUNTIME_CONTEXT
@@ -66,6 +91,7 @@ def _wrap_natively(span_filter: SpanFilter | None) -> None:
         None if span_filter is None else _answer_by_index(span_filter),
         _guard.report,
     )
+    _core.set_top_sites(top_sites_threshold_bytes, _describe_sites())
     for owner, method in _WRAPPED:
         setattr(owner, method, _core.wrap(method, vars(owner)[method]))
     gc.callbacks.append(_core.gc_callback)
@@ -78,15 +104,24 @@ def _wrap_for_rss(span_filter: SpanFilter | None) -> None:
     wrap_function_wrapper(span, "end", wrappers.end)
 
 
-def install(*, native: bool, span_filter: SpanFilter | None) -> None:
+def install(
+    *,
+    native: bool,
+    span_filter: SpanFilter | None,
+    top_sites_threshold_bytes: int = 0,
+) -> None:
     """Wrap OpenTelemetry's methods.
 
     Args:
         native: Whether the counting core's wrappers are used; else spans carry
             what the process's RSS tells.
         span_filter: Which spans carry attributes; None means all.
+        top_sites_threshold_bytes: Spans that took so much say where; 0 means none.
     """
-    (_wrap_natively if native else _wrap_for_rss)(span_filter)
+    if native:
+        _wrap_natively(span_filter, top_sites_threshold_bytes)
+    else:
+        _wrap_for_rss(span_filter)
 
 
 def _is_ours(member: object) -> bool:

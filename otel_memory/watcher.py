@@ -7,7 +7,6 @@ there is nothing to do.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -16,52 +15,13 @@ from typing import Any
 
 from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
 
-from otel_memory import _guard, semconv
+from otel_memory import _guard, profile, semconv
 from otel_memory.config import OTEL_PYTHON_MEMORY_HEAP, MemoryConfig
-from otel_memory.heap import HeapSource, Pair, SampledStack
+from otel_memory.heap import HeapSource
 
-STACKS_MAX = 200
-PAIRS_MAX = 500
+_STACKS_MAX = 200
 
 _logger = logging.getLogger("otel_memory")
-
-
-def profile_body(
-    pairs: list[Pair], stacks: list[SampledStack], *, live_is_known: bool
-) -> str:
-    """Write a heap profile as compact JSON: frames once, stacks by their indices."""
-    frames: dict[tuple[str, int, str], int] = {}
-    rows = [
-        {
-            "sort": stack.sort,
-            "span": stack.name,
-            "entry": stack.entry,
-            "frames": [frames.setdefault(f, len(frames)) for f in stack.frames],
-            "live_bytes": stack.live_bytes,
-            "samples": stack.samples,
-        }
-        for stack in stacks
-    ]
-    largest = sorted(pairs, key=lambda pair: -pair.live_bytes)[:PAIRS_MAX]
-    body = {
-        "schema": semconv.PROFILE_SCHEMA,
-        "frames": list(frames),
-        "pairs": [
-            {
-                "sort": pair.sort,
-                "span": pair.name,
-                "kind": pair.kind,
-                "entry": pair.entry,
-                "count": pair.count,
-                "allocated_bytes": pair.allocated_bytes,
-                "live_bytes": pair.live_bytes if live_is_known else None,
-                "live_samples": pair.live_samples if live_is_known else None,
-            }
-            for pair in largest
-        ],
-        "stacks": rows,
-    }
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
 
 
 class Watcher:
@@ -139,11 +99,8 @@ class Watcher:
 
     def send_profile(self, *, final: bool) -> None:
         """Send the live heap by span name and stack as a log event."""
-        body = profile_body(
-            self._source.pairs(),
-            self._source.stacks(STACKS_MAX),
-            live_is_known=self._source.health() is not None,
-        )
+        stacks_max = profile.STACKS_MAX if final else _STACKS_MAX
+        body = profile.take(self._source, stacks_max)
         attributes: dict[str, Any] = {semconv.ATTR_PROFILE_FINAL: final}
         self._events.emit(
             event_name=semconv.EVENT_HEAP_PROFILE,

@@ -42,6 +42,11 @@ class SampledStack(NamedTuple):
         live_bytes: An unbiased estimate.
         samples: How many samples it rests on.
         age_seconds: Of the oldest of them.
+        age_mean_seconds: By bytes.
+        completed_mean: How many spans of this row have completed since; by bytes.
+        live_bytes_by_age: Split at `semconv.AGE_EDGES_SECONDS`.
+        trace_id: Of the newest sample that was born in a recorded span; 0 if none was.
+        span_id: Likewise.
     """
 
     sort: str
@@ -52,6 +57,11 @@ class SampledStack(NamedTuple):
     live_bytes: int
     samples: int
     age_seconds: int
+    age_mean_seconds: float
+    completed_mean: float
+    live_bytes_by_age: tuple[int, ...]
+    trace_id: int
+    span_id: int
 
 
 class SamplerHealth(NamedTuple):
@@ -63,6 +73,8 @@ class SamplerHealth(NamedTuple):
         live_samples: In the table now.
         thinned: Given up to make room, with the others' weights raised.
         rate_bytes: R: one sample for each so many bytes, on average.
+        memory_bytes: What samples, stacks, rows and spans' accounts take themselves.
+        memory_bound_bytes: What they can take at most, with the spans open now.
     """
 
     samples: int
@@ -70,6 +82,8 @@ class SamplerHealth(NamedTuple):
     live_samples: int
     thinned: int
     rate_bytes: float
+    memory_bytes: int
+    memory_bound_bytes: int
 
 
 class HeapSource(Protocol):

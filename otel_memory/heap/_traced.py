@@ -11,6 +11,9 @@ import tracemalloc
 from otel_memory import semconv
 from otel_memory.heap._rows import Pair, SampledStack, SamplerHealth
 
+# It knows no births: no age, no spans completed since, and no span.
+_NO_AGE = (0, 0.0, 0.0, (), 0, 0)
+
 
 class TracemallocSource:
     """What tracemalloc knows of the whole process."""
@@ -52,7 +55,7 @@ class TracemallocSource:
                 tuple((f.filename, f.lineno, "") for f in statistic.traceback),
                 statistic.size,
                 statistic.count,
-                0,
+                *_NO_AGE,
             )
             for statistic in statistics
         ]

@@ -95,12 +95,13 @@ def read_all():
         assert (live > 0) == (samples > 0), (sort, name, live, samples)
     stacks = _core.stacks(200)
     assert len(stacks) <= 200
-    for sort, name, _kind, _entry, frames, live, samples, age in stacks:
+    for sort, name, _kind, _entry, frames, live, samples, age, *_, ages, _, _ in stacks:
         assert sort in SORTS, sort
         assert isinstance(name, str), name
         assert live > 0, (name, live)
         assert samples > 0, name
         assert 0 <= age < 3600, age
+        assert abs(sum(ages) - live) <= len(ages), (ages, live)
         for file, line, function in frames:
             assert isinstance(file, str), file
             assert isinstance(line, int), line

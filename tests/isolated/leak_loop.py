@@ -57,6 +57,11 @@ def give_span(self, name, context, span):
     return span
 
 
+def describe(shares):
+    """As `spans` does."""
+    return tuple(str(taken_bytes) for frames, taken_bytes in shares)
+
+
 def failing(self, *args, **kwargs):
     raise LookupError(args)
 
@@ -65,6 +70,7 @@ class Carrier:
     """Takes the attribute that a span's record is."""
 
     parent = None
+    _context = (2**100, 2**50, False, 1)  # as a recorded span's
 
     def set_attribute(self, name, value):
         return None
@@ -213,6 +219,32 @@ def loop_configure_spans():
         _core.configure_spans(*settings[:3], *settings[:5])
     with rejected:
         _core.configure_spans()
+
+
+def loop_set_top_sites():
+    _core.set_top_sites(1, describe)
+    with rejected:
+        _core.set_top_sites("1", None)
+    _core.set_top_sites(0, None)
+
+
+def loop_top_sites():
+    """No function of its own: spans that say where they took most."""
+    _core.set_sampling(True, rate_bytes=64)
+    for answer in (describe, failing, len):
+        _core.set_top_sites(1, answer)
+        parent, child = Carrier(), Carrier()
+        wrappers["start_span"](None, name, context={}, span=parent)
+        wrappers["start_span"](None, name, context={"span": parent}, span=child)
+        wrappers["attach"](None, {"span": child})
+        kept = [bytearray(600) for _ in range(10)]
+        wrappers["detach"](None, None)
+        for span in (child, parent):
+            wrappers["end"](span)
+    del kept
+    _core.stacks(100)
+    _core.set_sampling(False)
+    _core.set_top_sites(0, None)
 
 
 def loop_gc_callback():

@@ -21,6 +21,8 @@ from importlib import _bootstrap
 
 import pytest
 
+from otel_memory import semconv
+
 TIMEOUT_SECONDS = 60
 KIB = 1024
 HEALTH = {
@@ -33,6 +35,8 @@ HEALTH = {
     "stacks": int,
     "pairs": int,
     "open_spans": int,
+    "memory_bytes": int,
+    "memory_bound_bytes": int,
 }
 HUGE = 10**30
 
@@ -535,7 +539,7 @@ def test_stacks_have_their_shape():
 
     _, kept = in_span(_core, "stacks", allocate_here, 4)
     found = _core.stacks(1_000)
-    types = (str, str, int, str, tuple, int, int, int)
+    types = (str, str, int, str, tuple, int, int, int, float, float, tuple, int, int)
     for stack in found:
         assert tuple(map(type, stack)) == types, stack
         for frame in stack[4]:
@@ -569,6 +573,101 @@ def test_stacks_give_no_more_than_asked_for():
         _core.stacks()
     assert _core.stacks(True)
     del kept
+
+
+@in_a_process_of_its_own
+def test_stacks_tell_the_age_and_the_spans_completed_since():
+    _core = installed()
+    _core.set_sampling(True, rate_bytes=100)
+    _, kept = in_span(_core, "leaks", lambda: bytearray(10_000))
+    _core.set_sampling(False)
+    for _ in range(20):
+        in_span(_core, "leaks", int)
+    (found,) = [stack for stack in _core.stacks(1_000) if stack[1] == "leaks"]
+    live, _, oldest, mean, completed, by_age, trace_id, span_id = found[5:]
+    assert 0 <= mean <= oldest < 60
+    # Its own completion comes after the birth.
+    assert completed == pytest.approx(21)
+    assert len(by_age) == len(semconv.AGE_EDGES_SECONDS) + 1
+    assert abs(sum(by_age) - live) <= len(by_age)
+    assert (trace_id, span_id) == (0, 0)  # of no SDK's span
+    del kept
+
+
+def ended_span(_core, ids, takes):
+    """A span through the wrappers, with a context like the SDK's; its attributes."""
+
+    class Span:
+        def __init__(self):
+            self._context = ids
+            self.attributes = {}
+
+        def set_attribute(self, name, value):
+            self.attributes[name] = value
+
+    span = Span()
+    start = _core.wrap("start_span", lambda self, name, context: span)
+    start(None, "s", context={})
+    _core.context_variable().set(span._otel_memory_record)
+    takes()
+    _core.context_variable().set(None)
+    _core.wrap("end", lambda self, end_time: None)(span)
+    return span.attributes
+
+
+@in_a_process_of_its_own
+def test_a_recorded_span_past_the_threshold_says_where():
+    _core = configured()
+    _core.set_sampling(True, rate_bytes=100)
+    asked = []
+
+    def describe(shares):
+        asked.append(shares)
+        return ("here",)
+
+    def takes():
+        return bytearray(1_000_000)
+
+    name = "otel_memory.heap.top_sites"
+    recorded, unsampled = (2**127 + 1, 2**63 + 5, False, 1), (1, 5, False, 0)
+    _core.set_top_sites(500_000, describe)
+    assert ended_span(_core, recorded, takes)[name] == ("here",)
+    frames, taken_bytes = max(asked[0], key=lambda share: share[1])
+    assert 1_000_000 <= taken_bytes < 1_100_000
+    assert frames[0][2].endswith("takes")
+    asked.clear()
+    assert name not in ended_span(_core, unsampled, takes)
+    assert name not in ended_span(_core, recorded, int)
+    assert name not in ended_span(_core, (1, 2), takes)
+    assert name not in ended_span(_core, "no context", takes)
+    _core.set_top_sites(0, describe)
+    assert name not in ended_span(_core, recorded, takes)
+    _core.set_top_sites(500_000, None)
+    assert name not in ended_span(_core, recorded, takes)
+    assert asked == []
+    _core.set_top_sites(500_000, lambda shares: ["no tuple"])
+    assert name not in ended_span(_core, recorded, takes)
+
+
+@in_a_process_of_its_own
+def test_a_sample_links_to_a_recorded_span():
+    _core = configured()
+    _core.set_sampling(True, rate_bytes=100)
+    kept = []
+    for number in (1, 2, 3):
+        ids = (2**127 + number, 2**63 + number, False, int(number < 3))
+        ended_span(_core, ids, lambda: kept.append(bytearray(100_000)))
+    link = next(stack[-2:] for stack in _core.stacks(10) if stack[1] == "s")
+    # Of the same second, so either of those that are recorded.
+    assert link in [(2**127 + number, 2**63 + number) for number in (1, 2)]
+
+
+@in_a_process_of_its_own
+def test_set_top_sites_refuses_wrong_arguments():
+    _core = configured()
+    for wrong in ((), (1,), ("1", None), (1, None, None)):
+        with pytest.raises(TypeError):
+            _core.set_top_sites(*wrong)
 
 
 @in_a_process_of_its_own
@@ -729,13 +828,13 @@ def test_thinning_keeps_the_proportions():
 
 
 @in_a_process_of_its_own
-def test_the_rate_adapts_within_its_limits():
+def test_the_rate_adapts():
     _core = installed()
     _core.set_sampling(True)
     for _ in range(200_000):
         bytearray(40_000)
     health = _core.health()
-    assert 32 * KIB <= health["rate_bytes"] <= 8 * 1024 * KIB, health
+    assert health["rate_bytes"] > 512 * KIB, health  # where it starts
     assert health["samples"] > 100, health
 
 

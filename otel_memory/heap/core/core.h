@@ -25,6 +25,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <time.h>
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -43,6 +45,16 @@ typedef enum {
     SORT_COUNT
 } Sort;
 
+/* How many spans had completed at moments of the past: of each power of four ticks
+ * the last two multiples, so that what is long ago is known as well as what is
+ * recent, each by its own measure. */
+#define HISTORY_LEVELS 11 /* the longest: 4^10 ticks, 18 hours */
+typedef struct {
+    uint64_t count[HISTORY_LEVELS][2]; /* before the moment; newer, older */
+    uint32_t ticks[HISTORY_LEVELS][2]; /* 0: nothing yet */
+    uint32_t last_ticks;
+} History;
+
 /* One (entry, span name, kind) row. Protected by the GIL. */
 typedef struct Pair {
     struct Pair *next_in_bucket;
@@ -55,6 +67,7 @@ typedef struct Pair {
     uint32_t minute;    /* of peak[0] */
     uint32_t live_samples;
     double live; /* bytes; refilled by each reading */
+    History history;
     uint8_t sort;
     uint8_t kind;
 } Pair;
@@ -86,6 +99,9 @@ typedef struct Record {
     struct Record *entry;       /* strong, NULL where it is itself */
     PyObject *name;             /* strong, exact str */
     Pending *pending;           /* of an entry; libc's malloc */
+    struct Took *took;          /* of a recorded span; libc's malloc */
+    uint8_t trace_id[16];       /* big-endian; zeros unless recorded and sampled */
+    uint64_t span_id;
     struct Record *previous, *next; /* all records there are */
     struct Record *next_dead;       /* in the graveyard */
     int64_t
@@ -109,6 +125,12 @@ typedef struct {
     PyObject_HEAD Record *record;
 } RecordObject;
 
+static inline bool
+record_is_recorded(const Record *record)
+{
+    return record->span_id != 0;
+}
+
 /* ---------------------------------------------------------------- threads */
 
 /*
@@ -130,7 +152,7 @@ typedef struct Thread {
     int64_t next_sample; /* bytes handed out when a sample is due */
     void *raw_last;      /* what RAW handed out last */
     size_t carry;        /* bytes of a block that realloc moves from a pool to RAW */
-    double rate;         /* R with which next_sample was drawn */
+    double rate;         /* R with which next_sample was drawn; 0: with none */
     uint64_t random;
 
     uint64_t seen_id, seen_version; /* the thread state last seen, its context */
@@ -146,6 +168,7 @@ typedef struct Thread {
     bool
         exiting; /* its exit has run, or none could be arranged: not registered again */
     bool away;
+    bool looks_again; /* at the end of the countdown, for no sample is due there */
 } Thread;
 
 extern __thread Thread this_thread;
@@ -208,6 +231,8 @@ void record_flush_all_py(void);
 void record_reset_counters_py(void);
 int record_init_py(void);
 int64_t record_open_count(void);
+size_t record_memory_bytes(void);
+size_t record_memory_bound_bytes(void);
 static inline void
 record_hold_nopy(Record *record)
 {
@@ -226,6 +251,9 @@ Pair *pairs_find_py(Sort sort, PyObject *name, PyObject *entry, int kind);
 void pairs_reset_py(void);
 void pairs_clear_live_py(void);
 int pairs_init_py(void);
+int64_t pair_completed_since(const Pair *pair, uint32_t ticks);
+size_t pairs_memory_bytes(void);
+extern const size_t pairs_memory_bound_bytes;
 PyObject *sort_name(Sort sort);
 size_t pairs_count(void);
 
@@ -249,6 +277,11 @@ typedef struct Stack {
 } Stack;
 
 Stack *stack_capture_nopy(PyThreadState *state);
+static inline void
+stack_hold_nopy(Stack *stack)
+{
+    atomic_fetch_add_explicit(&stack->references, 1, memory_order_relaxed);
+}
 void stack_release_nopy(Stack *stack);
 void stack_drain_py(void);
 bool stacks_are_full(void);
@@ -257,20 +290,39 @@ PyObject *stack_frames_py(Stack *stack);
 PyThreadState *state_if_gil_held_nopy(void);
 int stacks_init_py(PyObject *find_and_load_code);
 size_t stacks_count(void);
+size_t stacks_memory_bytes(void);
+extern const size_t stacks_memory_bound_bytes;
+
+/* ---------------------------------------------------------------- took.c */
+
+typedef struct Took Took;
+
+extern const size_t took_memory_bound_bytes; /* of one span */
+size_t took_memory_bytes(void);
+void took_add_nopy(Record *record, Stack *stack, double bytes);
+void took_merge_nopy(Record *parent, const Record *child);
+void took_forget_nopy(Record *record);
+PyObject *took_list_py(const Record *record);
 
 /* ------------------------------------------------------------- sampler.c */
 
 typedef enum { BLOCK_POOL, BLOCK_RAW } BlockKind;
 
+#define TABLE_MAX 16384 /* samples in each of two tables, by BlockKind */
+#define SAMPLES_MAX ((size_t)2 * TABLE_MAX)
+
 /* Part [start, start + size) of a block, born at one place. */
 typedef struct Sample {
-    struct Sample *next; /* in its bucket, or in a list taken out */
+    union {
+        struct Sample *next; /* in its bucket, or in a list taken out */
+        struct Pair *pair;   /* in a reading's copy: its row */
+    };
     uintptr_t address;
     size_t start, size;
     Record *record; /* strong */
     Stack *stack;   /* strong, NULL: native */
     float rate;
-    uint32_t born_seconds; /* monotonic */
+    uint32_t born_ticks; /* monotonic */
     bool after_end;
 } Sample;
 
@@ -286,12 +338,21 @@ void sample_put_back_nopy(Sample *list, void *block, BlockKind from, BlockKind k
 void sample_free_nopy(void *block, BlockKind kind);
 void sampler_enable_nopy(bool on, uint64_t seed);
 void sampler_fix_rate(double rate_bytes);
-void sampler_fill_pairs_py(void);
-PyObject *sampler_stacks_py(Py_ssize_t limit);
 SamplerHealth sampler_health_nopy(void);
+size_t sampler_memory_bytes(void);
+extern const size_t sampler_memory_bound_bytes;
 void sampler_prefork_nopy(void);
 void sampler_postfork_nopy(bool child);
 size_t sampler_set_capacity(size_t capacity);
+Sample *sampler_copy_all_nopy(size_t *count);
+void sampler_release_all_nopy(Sample *copies, size_t count);
+double sample_weight_bytes(const Sample *sample);
+
+/* ------------------------------------------------------------- profile.c */
+
+void profile_fill_pairs_py(void);
+PyObject *profile_stacks_py(Py_ssize_t limit);
+extern const size_t profile_memory_bound_bytes;
 
 /* --------------------------------------------------------------- hooks.c */
 
@@ -303,6 +364,30 @@ bool hooks_probe_py(void);
 
 int64_t rss_read_bytes_nopy(void);
 void rss_postfork_nopy(void);
+
+/* ---------------------------------------------------------- attributes.c */
+
+typedef struct {
+    PyObject **string;
+    const char *text;
+} NamedString;
+
+int intern_strings_py(const NamedString *strings, size_t count);
+int attributes_configure_py(PyTypeObject *bounded_type, PyObject *filter);
+void attributes_set_sites_py(uint64_t threshold_bytes, PyObject *describe);
+bool attributes_want_sites(void);
+int attributes_write_py(PyObject *span, const Record *record);
+
+/* 1: found, 0: there is none, -1: an exception is set. */
+static inline int
+look_up_attribute_py(PyObject *object, PyObject *name, PyObject **value)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyObject_GetOptionalAttr(object, name, value);
+#else
+    return _PyObject_LookupAttr(object, name, value);
+#endif
+}
 
 /* --------------------------------------------------------------- spans.c */
 
@@ -335,6 +420,19 @@ typedef struct {
     struct Thread *collecting; /* runs a full collection now */
 } Core;
 extern Core core;
+
+/* A tick is 1/16 second: fine enough to tell spans of one second apart, and 32 bits
+ * last for eight years of a machine's life. */
+#define TICKS_PER_SECOND 16
+
+static inline uint32_t
+ticks_now_nopy(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+    return (uint32_t)ts.tv_sec * TICKS_PER_SECOND
+           + (uint32_t)ts.tv_nsec / (1000000000 / TICKS_PER_SECOND);
+}
 
 static inline uint32_t
 seconds_now_nopy(void)

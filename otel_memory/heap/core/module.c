@@ -255,7 +255,7 @@ pairs(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
         return NULL;
     }
     record_flush_all_py();
-    sampler_fill_pairs_py();
+    profile_fill_pairs_py();
     record_drain_py();
     stack_drain_py();
     return pairs_list_py();
@@ -296,7 +296,7 @@ stacks(PyObject *Py_UNUSED(self), PyObject *limit_object)
     if (!is_installed()) {
         return NULL;
     }
-    PyObject *list = sampler_stacks_py(limit);
+    PyObject *list = profile_stacks_py(limit);
     record_drain_py();
     stack_drain_py();
     return list;
@@ -306,13 +306,20 @@ static PyObject *
 health(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
     SamplerHealth h = sampler_health_nopy();
+    size_t memory_bytes = sampler_memory_bytes() + stacks_memory_bytes()
+                          + pairs_memory_bytes() + record_memory_bytes();
+    size_t bound_bytes = sampler_memory_bound_bytes + stacks_memory_bound_bytes
+                         + pairs_memory_bound_bytes + record_memory_bound_bytes()
+                         + profile_memory_bound_bytes;
     return Py_BuildValue(
-        "{s:K,s:K,s:K,s:K,s:K,s:d,s:n,s:n,s:L}", "samples", (unsigned long long)h.taken,
-        "dropped", (unsigned long long)h.dropped, "live_samples",
-        (unsigned long long)h.live_samples, "thinned", (unsigned long long)h.thinned,
-        "stackless", (unsigned long long)h.stackless, "rate_bytes", h.rate, "stacks",
-        (Py_ssize_t)stacks_count(), "pairs", (Py_ssize_t)pairs_count(), "open_spans",
-        (long long)record_open_count());
+        "{s:K,s:K,s:K,s:K,s:K,s:d,s:n,s:n,s:L,s:n,s:n}", "samples",
+        (unsigned long long)h.taken, "dropped", (unsigned long long)h.dropped,
+        "live_samples", (unsigned long long)h.live_samples, "thinned",
+        (unsigned long long)h.thinned, "stackless", (unsigned long long)h.stackless,
+        "rate_bytes", h.rate, "stacks", (Py_ssize_t)stacks_count(), "pairs",
+        (Py_ssize_t)pairs_count(), "open_spans", (long long)record_open_count(),
+        "memory_bytes", (Py_ssize_t)memory_bytes, "memory_bound_bytes",
+        (Py_ssize_t)bound_bytes);
 }
 
 /* A span of our own where there is no SDK: a child of what is current. */
@@ -416,9 +423,8 @@ static PyMethodDef methods[] = {
     {"retire_pair", retire_pair, METH_VARARGS,
      PyDoc_STR("retire_pair(sort, name, kind, entry)\n--\n\nSum a row into (other).")},
     {"stacks", stacks, METH_O,
-     PyDoc_STR("stacks(limit)\n--\n\nLive bytes by row and stack, largest first: "
-               "(sort, name, kind, entry, frames, live bytes, samples, age in "
-               "seconds).")},
+     PyDoc_STR("stacks(limit)\n--\n\nLive bytes by row and stack, largest first, "
+               "as heap._rows.SampledStack.")},
     {"health", health, METH_NOARGS, PyDoc_STR("health()\n--\n\nOf the sampler.")},
     {"begin", begin, METH_VARARGS,
      PyDoc_STR("begin(name, kind=0)\n--\n\nA Record that is a child of the current.")},

@@ -37,6 +37,16 @@ pairs_count(void)
     return pair_count;
 }
 
+size_t
+pairs_memory_bytes(void)
+{
+    return sizeof(buckets) + pair_count * sizeof(Pair);
+}
+
+/* Rows that are no span have room of their own. With the copy that a reading makes. */
+const size_t pairs_memory_bound_bytes
+    = sizeof(buckets) + (size_t)2 * (PAIRS_MAX + SORT_COUNT) * sizeof(Pair);
+
 /* Exact str only; their hash is cached by record_new_py, so this neither
  * allocates nor raises. */
 static bool
@@ -144,20 +154,75 @@ turn_minute_nopy(Pair *pair, uint32_t minute)
     }
 }
 
+/* Note the count as it was when this tick began. */
+static void
+turn_tick_nopy(History *history, uint64_t count, uint32_t now)
+{
+    uint32_t before = history->last_ticks;
+    history->last_ticks = now;
+    for (int level = 0; level < HISTORY_LEVELS; level++) {
+        if (before >> 2 * level == now >> 2 * level) {
+            return; /* and so it is for all longer ones */
+        }
+        history->count[level][1] = history->count[level][0];
+        history->ticks[level][1] = history->ticks[level][0];
+        history->count[level][0] = count;
+        history->ticks[level][0] = now;
+    }
+}
+
+/* Completed spans since a moment; between two that are known, as if they had come
+ * evenly. */
+int64_t
+pair_completed_since(const Pair *pair, uint32_t ticks)
+{
+    const History *history = &pair->history;
+    uint32_t now = ticks_now_nopy();
+    uint32_t low_ticks = 0, high_ticks = now;
+    uint64_t low = 0, high = pair->count;
+    for (int level = 0; level < HISTORY_LEVELS; level++) {
+        for (int i = 0; i < 2; i++) {
+            uint32_t at = history->ticks[level][i];
+            if (at == 0) {
+                continue; /* not yet */
+            }
+            if (at <= ticks && at >= low_ticks) {
+                low_ticks = at;
+                low = history->count[level][i];
+            } else if (at > ticks && at <= high_ticks) {
+                high_ticks = at;
+                high = history->count[level][i];
+            }
+        }
+    }
+    if (low_ticks == 0) {
+        return (int64_t)pair->count; /* born before the first of them */
+    }
+    double share = high_ticks <= low_ticks
+                       ? 0
+                       : (double)(ticks - low_ticks) / (high_ticks - low_ticks);
+    double then = (double)low + share * (double)(high - low);
+    return (int64_t)((double)pair->count - then + 0.5);
+}
+
 void
 pair_add_py(Pair *pair, uint64_t count, uint64_t allocated, int64_t peak)
 {
     if (pair == NULL) {
         return;
     }
-    pair->count += count;
-    pair->allocated += allocated;
     if (count > 0) {
-        turn_minute_nopy(pair, seconds_now_nopy() / 60);
+        uint32_t now = ticks_now_nopy();
+        if (now != pair->history.last_ticks) {
+            turn_tick_nopy(&pair->history, pair->count, now);
+        }
+        turn_minute_nopy(pair, now / TICKS_PER_SECOND / 60);
         if (peak > pair->peak[0]) {
             pair->peak[0] = peak;
         }
     }
+    pair->count += count;
+    pair->allocated += allocated;
 }
 
 void
@@ -247,6 +312,7 @@ pairs_reset_py(void)
         for (Pair *pair = buckets[i]; pair != NULL; pair = pair->next_in_bucket) {
             pair->count = pair->allocated = 0;
             pair->peak[0] = pair->peak[1] = 0;
+            pair->history = (History){0};
         }
     }
 }

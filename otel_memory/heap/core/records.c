@@ -22,11 +22,27 @@ static _Atomic(Record *) graveyard; /* no references left; record_drain_py frees
 static uint64_t entries_started;
 static int64_t entries_open;
 static int64_t records_open;
+static size_t record_count;
 
 int64_t
 record_open_count(void)
 {
     return records_open;
+}
+
+size_t
+record_memory_bytes(void)
+{
+    return record_count * sizeof(Record) + took_memory_bytes();
+}
+
+/* A sample holds one, and so does an open span, of which there may be any number. */
+size_t
+record_memory_bound_bytes(void)
+{
+    size_t open = (size_t)records_open;
+    return (SAMPLES_MAX + open) * sizeof(Record)
+           + open * (took_memory_bound_bytes + PENDING_MAX * sizeof(Pending));
 }
 
 /* May be the last reference, inside a hook: then only note it. */
@@ -227,8 +243,10 @@ record_free_py(Record *record)
         record_release_nopy(record->entry);
     }
     free(record->pending);
+    took_forget_nopy(record);
     Py_DECREF(record->name);
     free(record);
+    record_count--;
 }
 
 void
@@ -289,6 +307,7 @@ record_new_py(PyTypeObject *type, PyObject *name, int kind, Record *parent)
     record->entries_started = entries_started;
     record->rss_bytes = rss_read_bytes_nopy();
     records_open++;
+    record_count++;
     record->next = all_records.next;
     record->previous = &all_records;
     record->next->previous = record;
@@ -321,6 +340,9 @@ record_finish_py(Record *record)
             }
             parent->net += record->net;
             parent->allocated += record->allocated;
+            if (record_is_recorded(parent)) {
+                took_merge_nopy(parent, record);
+            }
         }
         record_release_nopy(parent);
     }

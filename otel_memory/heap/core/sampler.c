@@ -24,22 +24,28 @@
 #include <string.h>
 
 #define BUCKETS 16384
-#define TABLE_MAX 16384
 #define CHUNK 512
 #define RATE_MIN (32.0 * 1024)
-#define RATE_MAX (8.0 * 1024 * 1024)
+/* For practical purposes none: most services stay below 8 MiB. But a block that is
+ * taken and given back untouched takes next to no time, and a storm of such must not
+ * cost more than the budget. */
+#define RATE_MAX 0x1p40
 #define RATE_START (512.0 * 1024)
 /* A sample costs one to two microseconds until its block is freed, so this is 0.1
  * to 0.2 % of a core, whatever the traffic. */
 #define SAMPLES_PER_SECOND 1000.0
 #define WINDOW_SAMPLES 128
-#define LOOK_AGAIN_BYTES (1024 * 1024)
 #define WINDOW_NS 1000000000u
+/* No countdown is longer. A thread sees here that sampling was turned on, or that a
+ * storm is over and R has fallen; that no sample was due so far changes nothing for
+ * what comes (a Poisson process has no memory). */
+#define LOOK_AGAIN_OFF_BYTES (1024 * 1024)
+#define LOOK_AGAIN_BYTES (32 * 1024 * 1024)
 
 typedef struct {
     Sample *buckets[BUCKETS]; /* by page, so that a page's last sample is seen */
     Sample *free_list;
-    size_t used;
+    size_t used, chunks;
 } Table;
 
 static Table tables[2]; /* by BlockKind: the GIL, raw_lock */
@@ -87,8 +93,8 @@ probability(double size, double r)
     return -expm1(-size / r);
 }
 
-static inline double
-weight_bytes(const Sample *sample)
+double
+sample_weight_bytes(const Sample *sample)
 {
     return (double)sample->size / probability((double)sample->size, sample->rate);
 }
@@ -105,12 +111,12 @@ now_ns_nopy(void)
 
 /* Steer R so that samples per second stay near their budget. */
 static void
-adapt_rate_nopy(void)
+adapt_rate_nopy(uint64_t samples)
 {
     if (atomic_load_explicit(&rate_is_fixed, memory_order_relaxed)) {
         return;
     }
-    uint64_t count = atomic_fetch_add(&window_samples, 1) + 1;
+    uint64_t count = atomic_fetch_add(&window_samples, samples) + samples;
     uint64_t now = now_ns_nopy();
     uint64_t start = atomic_load(&window_start_ns);
     if (start == 0) {
@@ -127,7 +133,9 @@ adapt_rate_nopy(void)
     atomic_store(&window_samples, 0);
     double per_second = (double)count * 1e9 / (double)(elapsed + 1);
     double factor = per_second / SAMPLES_PER_SECOND;
-    factor = factor > 4 ? 4 : factor < 0.5 ? 0.5 : factor;
+    /* Halved each second, also when nobody looked for some. */
+    double least = exp2(-fmin(ceil((double)elapsed / WINDOW_NS), 8));
+    factor = factor > 4 ? 4 : factor < least ? least : factor;
     double wanted = atomic_load(&rate) * factor;
     if (tables[BLOCK_POOL].used < capacity / 2
         && tables[BLOCK_RAW].used < capacity / 2) {
@@ -138,6 +146,13 @@ adapt_rate_nopy(void)
     atomic_store(&rate, wanted < floor ? floor : wanted);
 }
 
+/* Bytes until the next sample, drawn with the thread's R. */
+static int64_t
+distance_nopy(Thread *t)
+{
+    return 1 + (int64_t)(-log(uniform_nopy(&t->random)) * t->rate);
+}
+
 static void
 draw_nopy(Thread *t)
 {
@@ -145,15 +160,28 @@ draw_nopy(Thread *t)
     t->sampler_epoch = atomic_load_explicit(&core.sampler_epoch, memory_order_relaxed);
     if (!atomic_load_explicit(&enabled, memory_order_relaxed) || t->away) {
         /* Not for ever: a thread that never switches looks again here. */
-        t->countdown = LOOK_AGAIN_BYTES;
+        t->countdown = LOOK_AGAIN_OFF_BYTES;
         t->next_sample = allocated + t->countdown;
         t->rate = 0;
+        t->looks_again = false;
         return;
     }
     t->rate = atomic_load_explicit(&rate, memory_order_relaxed);
-    double distance = -log(uniform_nopy(&t->random)) * t->rate;
-    t->countdown = 1 + (int64_t)distance;
+    t->countdown = distance_nopy(t);
+    t->looks_again = t->countdown > LOOK_AGAIN_BYTES;
+    if (t->looks_again) {
+        t->countdown = LOOK_AGAIN_BYTES;
+    }
     t->next_sample = allocated + t->countdown;
+}
+
+/* At the end of a countdown that was cut short: is a sample due within the rest of
+ * the block, by the R that the countdown was drawn with? */
+static bool
+is_due_in_rest_nopy(Thread *t)
+{
+    int64_t rest_bytes = -t->countdown;
+    return rest_bytes > 0 && distance_nopy(t) <= rest_bytes;
 }
 
 /* ------------------------------------------------------------- the tables */
@@ -252,6 +280,7 @@ sample_new_locked(Table *table, uint64_t *random)
         if (chunk == NULL) {
             return NULL;
         }
+        table->chunks++;
         for (size_t i = 0; i < CHUNK; i++) {
             chunk[i].next = table->free_list;
             table->free_list = &chunk[i];
@@ -272,8 +301,9 @@ insert_locked(Table *table, Sample *sample)
 }
 
 /*
- * `t->countdown` has run out within bytes [start, end) of this block: sample them, and draw anew. Also comes here once for a thread that was
- * not seen before, and after a change of state, where no sample is due.
+ * `t->countdown` has run out within bytes [start, end) of this block: sample them,
+ * and draw anew. Also comes here where no sample is due: once for a thread that was
+ * not seen before, after a change of state, and to look again.
  */
 void
 sample_due_nopy(Thread *t, void *block, size_t start, size_t end, BlockKind kind)
@@ -282,15 +312,21 @@ sample_due_nopy(Thread *t, void *block, size_t start, size_t end, BlockKind kind
         thread_register_nopy(t);
     }
     double drawn_with = t->rate;
+    bool is_due = drawn_with != 0 && (!t->looks_again || is_due_in_rest_nopy(t));
     if (drawn_with != 0) {
-        adapt_rate_nopy();
+        adapt_rate_nopy(is_due);
     }
     draw_nopy(t);
-    if (drawn_with == 0 || start >= end || t->rate == 0) {
+    if (!is_due || start >= end || t->rate == 0) {
         return;
     }
     PyThreadState *state = state_if_gil_held_nopy();
     Stack *stack = state == NULL ? NULL : stack_capture_nopy(state);
+    if (stack != NULL && record_is_recorded(t->record) && !t->record->ended
+        && attributes_want_sites()) {
+        double bytes = (double)(end - start);
+        took_add_nopy(t->record, stack, bytes / probability(bytes, drawn_with));
+    }
     uint8_t *byte = page_need_nopy(block);
     Table *table = &tables[kind];
     lock_nopy(kind);
@@ -308,7 +344,7 @@ sample_due_nopy(Thread *t, void *block, size_t start, size_t end, BlockKind kind
     record_hold_nopy(t->record);
     sample->stack = stack;
     sample->rate = (float)drawn_with;
-    sample->born_seconds = seconds_now_nopy();
+    sample->born_ticks = ticks_now_nopy();
     sample->after_end = t->record->ended;
     insert_locked(table, sample);
     __atomic_fetch_or(byte, PAGE_SAMPLED, __ATOMIC_RELAXED);
@@ -422,9 +458,10 @@ sample_free_nopy(void *block, BlockKind kind)
 
 /* ---------------------------------------------------------------- readings */
 
-/* Copy all samples with references to what they point to. Under the GIL. */
-static Sample *
-copy_all_nopy(size_t *count)
+/* Copy all samples with references to what they point to. Under the GIL. NULL when
+ * memory is short. */
+Sample *
+sampler_copy_all_nopy(size_t *count)
 {
     size_t room = tables[BLOCK_POOL].used + 16, used = 0;
     lock_nopy(BLOCK_RAW);
@@ -437,7 +474,7 @@ copy_all_nopy(size_t *count)
                 copies[used] = *sample;
                 record_hold_nopy(sample->record);
                 if (sample->stack != NULL) {
-                    atomic_fetch_add(&sample->stack->references, 1);
+                    stack_hold_nopy(sample->stack);
                 }
                 used++;
             }
@@ -448,8 +485,8 @@ copy_all_nopy(size_t *count)
     return copies;
 }
 
-static void
-release_all_nopy(Sample *copies, size_t count)
+void
+sampler_release_all_nopy(Sample *copies, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         record_release_nopy(copies[i].record);
@@ -458,130 +495,18 @@ release_all_nopy(Sample *copies, size_t count)
     free(copies);
 }
 
-static Pair *
-pair_of_sample_py(const Sample *sample)
+size_t
+sampler_memory_bytes(void)
 {
-    return pair_of_record_py(sample->record, sample->after_end,
-                             sample->stack != NULL && sample->stack->in_import);
+    lock_nopy(BLOCK_RAW);
+    size_t chunks = tables[BLOCK_POOL].chunks + tables[BLOCK_RAW].chunks;
+    unlock_nopy(BLOCK_RAW);
+    return sizeof(tables) + chunks * CHUNK * sizeof(Sample);
 }
 
-/* Set `live` and `live_samples` of all rows. */
-void
-sampler_fill_pairs_py(void)
-{
-    size_t count;
-    Sample *copies = copy_all_nopy(&count);
-    pairs_clear_live_py();
-    for (size_t i = 0; copies != NULL && i < count; i++) {
-        Pair *pair = pair_of_sample_py(&copies[i]);
-        if (pair != NULL) {
-            pair->live += weight_bytes(&copies[i]);
-            pair->live_samples++;
-        }
-    }
-    release_all_nopy(copies, copies == NULL ? 0 : count);
-}
-
-typedef struct {
-    Pair *pair; /* while the GIL is held without a break */
-    Pair row;   /* a copy, with references of its own */
-    Stack *stack;
-    double live;
-    unsigned samples;
-    uint32_t born_seconds; /* of the oldest */
-} Group;
-
-static int
-by_key(const void *a, const void *b)
-{
-    const Group *x = a, *y = b;
-    if (x->pair != y->pair) {
-        return (uintptr_t)x->pair < (uintptr_t)y->pair ? -1 : 1;
-    }
-    if (x->stack != y->stack) {
-        return (uintptr_t)x->stack < (uintptr_t)y->stack ? -1 : 1;
-    }
-    return 0;
-}
-
-static int
-by_live(const void *a, const void *b)
-{
-    const Group *x = a, *y = b;
-    return x->live > y->live ? -1 : x->live < y->live;
-}
-
-/* A list of (sort, name, kind, entry, frames, live bytes, samples, oldest age in
- * seconds), largest first, at most `limit` long. */
-PyObject *
-sampler_stacks_py(Py_ssize_t limit)
-{
-    size_t count, groups_used = 0;
-    Sample *copies = copy_all_nopy(&count);
-    Group *groups = copies == NULL ? NULL : malloc((count + 1) * sizeof(*groups));
-    if (groups == NULL) {
-        release_all_nopy(copies, copies == NULL ? 0 : count);
-        return PyErr_NoMemory();
-    }
-    for (size_t i = 0; i < count; i++) {
-        groups[i] = (Group){.pair = pair_of_sample_py(&copies[i]),
-                            .stack = copies[i].stack,
-                            .live = weight_bytes(&copies[i]),
-                            .samples = 1,
-                            .born_seconds = copies[i].born_seconds};
-    }
-    qsort(groups, count, sizeof(*groups), by_key);
-    for (size_t i = 0; i < count; i++) {
-        Group *last = groups_used == 0 ? NULL : &groups[groups_used - 1];
-        if (last != NULL && by_key(last, &groups[i]) == 0) {
-            last->live += groups[i].live;
-            last->samples++;
-            if (groups[i].born_seconds < last->born_seconds) {
-                last->born_seconds = groups[i].born_seconds;
-            }
-        } else {
-            groups[groups_used++] = groups[i];
-        }
-    }
-    qsort(groups, groups_used, sizeof(*groups), by_live);
-    if ((size_t)limit < groups_used) {
-        groups_used = (size_t)limit;
-    }
-    /* From here on Python allocates, and another thread may run and retire rows:
-     * keep what is needed of them. Stacks are held by the copies. */
-    size_t kept = 0;
-    for (size_t i = 0; i < groups_used; i++) {
-        if (groups[i].pair != NULL) { /* NULL: memory was short */
-            groups[kept] = groups[i];
-            groups[kept].row = *groups[i].pair;
-            Py_INCREF(groups[kept].row.name);
-            Py_INCREF(groups[kept].row.entry);
-            kept++;
-        }
-    }
-    uint32_t now = seconds_now_nopy();
-    PyObject *list = PyList_New(0);
-    for (size_t i = 0; i < kept; i++) {
-        Pair *row = &groups[i].row;
-        PyObject *frames = list == NULL ? NULL : stack_frames_py(groups[i].stack);
-        PyObject *item
-            = frames == NULL
-                  ? NULL
-                  : Py_BuildValue("(OOiONLII)", sort_name(row->sort), row->name,
-                                  (int)row->kind, row->entry, frames,
-                                  (long long)(groups[i].live + 0.5), groups[i].samples,
-                                  (unsigned)(now - groups[i].born_seconds));
-        if (list != NULL && (item == NULL || PyList_Append(list, item) < 0)) {
-            Py_CLEAR(list);
-        }
-        Py_XDECREF(item);
-        Py_DECREF(row->name);
-        Py_DECREF(row->entry);
-    }
-    free(groups);
-    release_all_nopy(copies, count);
-    return list;
-}
+/* With the copy that a reading makes. */
+const size_t sampler_memory_bound_bytes
+    = sizeof(tables) + 2 * SAMPLES_MAX * sizeof(Sample);
 
 SamplerHealth
 sampler_health_nopy(void)

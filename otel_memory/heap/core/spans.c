@@ -21,37 +21,15 @@ static PyObject *span_key;      /* of the current span in a Context */
 static PyObject *suppress_key;  /* of instrumentation that is switched off */
 static PyObject *otel_variable; /* OpenTelemetry's ContextVar of the Context */
 static PyTypeObject *non_recording_type;
-static PyTypeObject *bounded_attributes_type;
-static PyObject *attribute_filter; /* callable (name, kind index) -> bool; or NULL */
-static PyObject *reporter;         /* callable (where, exception); or NULL */
+static PyObject *reporter; /* callable (where, exception); or NULL */
 static RecordObject *telemetry_record;
 
+#define FLAG_SAMPLED 1 /* of W3C's trace flags */
 #define WRAPPED(self) (((MethodObject *)(self))->wrapped)
 
 static PyObject *str_charged, *str_old_value;
-static PyObject *str_record, *str_name, *str_kind, *str_context, *str_attributes,
-    *str_dict, *str_maxlen, *str_immutable, *str_set_attribute, *str_span_context,
+static PyObject *str_record, *str_name, *str_kind, *str_context, *str_span_context,
     *str_generation, *str_start;
-enum {
-    FIGURE_DELTA,
-    FIGURE_PEAK,
-    FIGURE_ALLOCATED,
-    FIGURE_OWN,
-    FIGURE_RSS,
-    FIGURE_EXCLUSIVE,
-    FIGURES
-};
-static PyObject *attribute_names[FIGURES];
-
-static int
-look_up_attribute(PyObject *object, PyObject *name, PyObject **value)
-{
-#if PY_VERSION_HEX >= 0x030D0000
-    return PyObject_GetOptionalAttr(object, name, value);
-#else
-    return _PyObject_LookupAttr(object, name, value);
-#endif
-}
 
 /*
  * Our own mistake, not the application's: say so and go on. But an exception that
@@ -91,7 +69,7 @@ record_of_span_py(PyObject *span)
 {
     PyObject *record = NULL;
     if (span == NULL || span == Py_None
-        || look_up_attribute(span, str_record, &record) < 0) {
+        || look_up_attribute_py(span, str_record, &record) < 0) {
         if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_Exception)) {
             PyErr_Clear();
         }
@@ -115,7 +93,7 @@ charged_by_span_py(PyObject *span)
     if (record != NULL || span == NULL || span == Py_None || PyErr_Occurred()) {
         return record;
     }
-    if (look_up_attribute(span, str_charged, &charged) < 0) {
+    if (look_up_attribute_py(span, str_charged, &charged) < 0) {
         if (PyErr_ExceptionMatches(PyExc_Exception)) {
             PyErr_Clear();
         }
@@ -211,12 +189,12 @@ is_new_span_py(PyObject *span, PyObject *parent)
     /* Attributes of the instance, no method: those would run Python code. */
     PyObject *own = NULL, *of_parent = NULL;
     bool is_new = false;
-    if (look_up_attribute(span, str_span_context, &own) > 0 && PyTuple_Check(own)
+    if (look_up_attribute_py(span, str_span_context, &own) > 0 && PyTuple_Check(own)
         && PyTuple_GET_SIZE(own) >= 2) { /* trace id, span id, ... */
         is_new = PyObject_IsTrue(PyTuple_GET_ITEM(own, 1)) == 1;
     }
     if (is_new && parent != NULL && parent != Py_None
-        && look_up_attribute(parent, str_span_context, &of_parent) > 0) {
+        && look_up_attribute_py(parent, str_span_context, &of_parent) > 0) {
         is_new = of_parent != own;
     }
     if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_Exception)) {
@@ -225,6 +203,37 @@ is_new_span_py(PyObject *span, PyObject *parent)
     Py_XDECREF(own);
     Py_XDECREF(of_parent);
     return is_new;
+}
+
+static int
+trace_id_bytes_py(PyObject *number, uint8_t *bytes)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return _PyLong_AsByteArray((PyLongObject *)number, bytes, 16, 0, 0, 1);
+#else
+    return _PyLong_AsByteArray((PyLongObject *)number, bytes, 16, 0, 0);
+#endif
+}
+
+/* Remember which span of which trace this is, if a backend will have it. */
+static int
+note_ids_py(PyObject *span, Record *record)
+{
+    PyObject *ids = NULL; /* trace id, span id, remote, flags, ... */
+    if (Py_TYPE(span) == non_recording_type
+        || look_up_attribute_py(span, str_span_context, &ids) <= 0) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    if (PyTuple_Check(ids) && PyTuple_GET_SIZE(ids) >= 4
+        && PyLong_Check(PyTuple_GET_ITEM(ids, 0))
+        && PyLong_Check(PyTuple_GET_ITEM(ids, 1))
+        && PyLong_Check(PyTuple_GET_ITEM(ids, 3))
+        && (PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(ids, 3)) & FLAG_SAMPLED)
+        && trace_id_bytes_py(PyTuple_GET_ITEM(ids, 0), record->trace_id) == 0) {
+        record->span_id = PyLong_AsUnsignedLongLongMask(PyTuple_GET_ITEM(ids, 1));
+    }
+    Py_DECREF(ids);
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 static int
@@ -262,7 +271,9 @@ begin_span_py(PyObject *span, Call call)
     if (record == NULL) {
         goto done;
     }
-    result = PyObject_SetAttr(span, str_record, (PyObject *)record);
+    if (PyObject_SetAttr(span, str_record, (PyObject *)record) == 0) {
+        result = note_ids_py(span, record->record);
+    }
 done:
     Py_XDECREF(parent);
     Py_XDECREF(current);
@@ -304,104 +315,6 @@ start_span(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names
 
 /* --------------------------------------------------------------------- end */
 
-static PyObject *
-figure_py(const Record *record, int figure)
-{
-    if (core.lost && figure != FIGURE_RSS && figure != FIGURE_EXCLUSIVE) {
-        return Py_NewRef(Py_None);
-    }
-    switch (figure) {
-    case FIGURE_DELTA:
-        return PyLong_FromLongLong(record->net);
-    case FIGURE_PEAK:
-        return PyLong_FromLongLong(record->peak);
-    case FIGURE_ALLOCATED:
-        return PyLong_FromUnsignedLongLong(record->allocated);
-    case FIGURE_OWN:
-        return PyLong_FromUnsignedLongLong(record->own_allocated);
-    case FIGURE_RSS:
-        return record->rss_bytes == INT64_MIN ? Py_NewRef(Py_None)
-                                              : PyLong_FromLongLong(record->rss_bytes);
-    default:
-        return PyBool_FromLong(record->rss_exclusive);
-    }
-}
-
-/* The span's attributes as a dict that we may write to, and how many more it
- * takes. NULL: not the SDK's layout; use set_attribute. */
-static PyObject *
-attributes_dict_py(PyObject *span, Py_ssize_t *room)
-{
-    PyObject *attributes = NULL, *dict = NULL, *maxlen = NULL, *immutable = NULL;
-    PyObject *result = NULL;
-    if (look_up_attribute(span, str_attributes, &attributes) > 0
-        && Py_TYPE(attributes) == bounded_attributes_type
-        && look_up_attribute(attributes, str_immutable, &immutable) > 0
-        && immutable == Py_False && look_up_attribute(attributes, str_dict, &dict) > 0
-        && PyDict_CheckExact(dict)
-        && look_up_attribute(attributes, str_maxlen, &maxlen) > 0) {
-        *room = PY_SSIZE_T_MAX;
-        if (maxlen != Py_None) {
-            *room = PyLong_AsSsize_t(maxlen) - PyDict_GET_SIZE(dict);
-        }
-        if (!PyErr_Occurred()) {
-            result = Py_NewRef(dict);
-        }
-    }
-    PyErr_Clear();
-    Py_XDECREF(attributes);
-    Py_XDECREF(dict);
-    Py_XDECREF(maxlen);
-    Py_XDECREF(immutable);
-    return result;
-}
-
-static int
-wanted_py(const Record *record)
-{
-    if (attribute_filter == NULL) {
-        return 1;
-    }
-    PyObject *answer = PyObject_CallFunction(attribute_filter, "Oi", record->name,
-                                             (int)record->kind);
-    int wanted = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
-    return wanted;
-}
-
-/* At the limit of attributes a new one evicts the oldest, which is the user's:
- * then ours stay out. */
-static int
-write_attributes_py(PyObject *span, const Record *record)
-{
-    int wanted = wanted_py(record);
-    if (wanted <= 0) {
-        return wanted;
-    }
-    Py_ssize_t room = 0;
-    PyObject *dict = attributes_dict_py(span, &room);
-    int result = 0;
-    for (int i = 0; i < FIGURES && result == 0; i++) {
-        PyObject *value = figure_py(record, i);
-        if (value == NULL) {
-            result = -1;
-        } else if (value == Py_None) {
-            /* not measured: no number */
-        } else if (dict == NULL) {
-            PyObject *answer = PyObject_CallMethodObjArgs(
-                span, str_set_attribute, attribute_names[i], value, NULL);
-            result = answer == NULL ? -1 : 0;
-            Py_XDECREF(answer);
-        } else if (room > 0 || PyDict_Contains(dict, attribute_names[i]) == 1) {
-            result = PyDict_SetItem(dict, attribute_names[i], value);
-            room--;
-        }
-        Py_XDECREF(value);
-    }
-    Py_XDECREF(dict);
-    return result;
-}
-
 /*
  * The last few ended spans, held a moment longer. The application drops its span
  * right after the end, in the parent's time; the half kilobyte that this frees was
@@ -439,7 +352,7 @@ end_record_py(PyObject *span, Record *record, bool needs_time,
         }
     }
     look_for_loss_py(allocated);
-    return write_attributes_py(span, record);
+    return attributes_write_py(span, record);
 }
 
 /* Span.end, recording or not. Whatever happens to us, the span ends. */
@@ -461,6 +374,9 @@ end(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names)
     if (is_open
         && end_record_py(span, record->record, needs_time, &now, &end_time) < 0) {
         report_failure_py("end");
+    }
+    if (is_open) {
+        took_forget_nopy(record->record);
     }
     PyErr_Fetch(&type, &value, &traceback); /* what is not ours waits for the end */
     PyObject *with_time[2] = {span, end_time};
@@ -511,11 +427,11 @@ charged_before_py(PyObject *span, PyObject *token)
 {
     PyObject *context = NULL, *own = NULL, *before = NULL;
     RecordObject *record = NULL;
-    if (look_up_attribute(token, str_old_value, &context) > 0) {
+    if (look_up_attribute_py(token, str_old_value, &context) > 0) {
         PyObject *current = context_value_py(context, span_key);
         if (current != NULL && current != span
-            && look_up_attribute(span, str_span_context, &own) > 0
-            && look_up_attribute(current, str_span_context, &before) > 0
+            && look_up_attribute_py(span, str_span_context, &own) > 0
+            && look_up_attribute_py(current, str_span_context, &before) > 0
             && own == before && (record = charged_by_span_py(current)) != NULL
             && PyObject_SetAttr(span, str_charged, (PyObject *)record) < 0) {
             PyErr_Clear(); /* no attributes on such a span: looked for each time */
@@ -683,38 +599,20 @@ configure_spans(PyObject *Py_UNUSED(self), PyObject *args)
                           &PyType_Type, &given[5], &given[6], &given[7])) {
         return NULL;
     }
-    static const struct {
-        PyObject **string;
-        const char *text;
-    } strings[] = {
+    static const NamedString strings[] = {
         {&str_record, "_otel_memory_record"},
         {&str_charged, "_otel_memory_charged"},
         {&str_old_value, "old_value"},
         {&str_name, "name"},
         {&str_kind, "kind"},
         {&str_context, "context"},
-        {&str_attributes, "_attributes"},
-        {&str_dict, "_dict"},
-        {&str_maxlen, "maxlen"},
-        {&str_immutable, "_immutable"},
-        {&str_set_attribute, "set_attribute"},
         {&str_span_context, "_context"},
         {&str_generation, "generation"},
         {&str_start, "start"},
-        {&attribute_names[FIGURE_DELTA], "otel_memory.heap.delta"},
-        {&attribute_names[FIGURE_PEAK], "otel_memory.heap.peak"},
-        {&attribute_names[FIGURE_ALLOCATED], "otel_memory.heap.allocated"},
-        {&attribute_names[FIGURE_OWN], "otel_memory.heap.self.allocated"},
-        {&attribute_names[FIGURE_RSS], "otel_memory.rss.delta"},
-        {&attribute_names[FIGURE_EXCLUSIVE], "otel_memory.rss.exclusive"},
     };
-    for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
-        if (*strings[i].string == NULL) {
-            *strings[i].string = PyUnicode_InternFromString(strings[i].text);
-            if (*strings[i].string == NULL) {
-                return NULL;
-            }
-        }
+    if (intern_strings_py(strings, sizeof(strings) / sizeof(strings[0])) < 0
+        || attributes_configure_py((PyTypeObject *)given[5], given[6]) < 0) {
+        return NULL;
     }
     if (telemetry_record == NULL) {
         telemetry_record
@@ -730,9 +628,24 @@ configure_spans(PyObject *Py_UNUSED(self), PyObject *args)
     Py_XSETREF(suppress_key, Py_NewRef(given[2]));
     Py_XSETREF(otel_variable, Py_NewRef(given[3]));
     Py_XSETREF(non_recording_type, (PyTypeObject *)Py_NewRef(given[4]));
-    Py_XSETREF(bounded_attributes_type, (PyTypeObject *)Py_NewRef(given[5]));
-    Py_XSETREF(attribute_filter, given[6] == Py_None ? NULL : Py_NewRef(given[6]));
     Py_XSETREF(reporter, given[7] == Py_None ? NULL : Py_NewRef(given[7]));
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(
+    set_top_sites_doc,
+    "set_top_sites(threshold_bytes, describe)\n--\n\n"
+    "Have recorded spans that took so much say where: `describe` makes a tuple "
+    "of texts of [(frames, bytes)]. 0 or None: none does.");
+static PyObject *
+set_top_sites(PyObject *Py_UNUSED(self), PyObject *args)
+{
+    unsigned long long threshold_bytes;
+    PyObject *describe;
+    if (!PyArg_ParseTuple(args, "KO:set_top_sites", &threshold_bytes, &describe)) {
+        return NULL;
+    }
+    attributes_set_sites_py(threshold_bytes, describe);
     Py_RETURN_NONE;
 }
 
@@ -752,5 +665,6 @@ PyMethodDef span_methods[] = {
     {"gc_callback", FAST(gc_callback), gc_callback_doc},
     {"forget_spans", forget_spans, METH_NOARGS, forget_spans_doc},
     {"configure_spans", configure_spans, METH_VARARGS, configure_spans_doc},
+    {"set_top_sites", set_top_sites, METH_VARARGS, set_top_sites_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -28,7 +28,7 @@
 
 /* All protected by the GIL. */
 static Stack *buckets[BUCKETS];
-static size_t stack_count;
+static size_t stack_count, frame_count;
 static uint64_t refused; /* samples whose stack found no room */
 static bool walk_is_right;
 static PyCodeObject *import_code; /* importlib._bootstrap._find_and_load's */
@@ -38,6 +38,15 @@ stacks_count(void)
 {
     return stack_count;
 }
+
+size_t
+stacks_memory_bytes(void)
+{
+    return sizeof(buckets) + stack_count * sizeof(Stack) + frame_count * sizeof(Frame);
+}
+
+const size_t stacks_memory_bound_bytes
+    = sizeof(buckets) + STACKS_MAX * (sizeof(Stack) + STACK_DEPTH * sizeof(Frame));
 
 /* Time to drain: the dead are kept until somebody does. */
 bool
@@ -167,7 +176,7 @@ stack_capture_nopy(PyThreadState *state)
                     && stack->frames[i].instruction == frames[i].instruction;
         }
         if (equal) {
-            atomic_fetch_add_explicit(&stack->references, 1, memory_order_relaxed);
+            stack_hold_nopy(stack);
             return stack;
         }
     }
@@ -190,6 +199,7 @@ stack_capture_nopy(PyThreadState *state)
     stack->next_in_bucket = *bucket;
     *bucket = stack;
     stack_count++;
+    frame_count += (size_t)depth;
     return stack;
 }
 
@@ -216,6 +226,7 @@ stack_drain_py(void)
                 stack->next_in_bucket = dead;
                 dead = stack;
                 stack_count--;
+                frame_count -= stack->depth;
             } else {
                 link = &stack->next_in_bucket;
             }
