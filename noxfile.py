@@ -148,7 +148,9 @@ def leaks(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Benchmarks: `nox -s bench -- benchmarks/NAME.py ARGUMENTS`."""
     if not session.posargs:
-        names = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("benchmarks/*.py"))
+        names = sorted(
+            str(p.relative_to(ROOT)) for p in ROOT.glob("benchmarks/[!_]*.py")
+        )
         session.error(f"name one after --: {', '.join(names)}")
     _install_wheel(session, [*_group("tests"), *_group("bench")])
     script, *arguments = session.posargs

@@ -7,8 +7,8 @@ Two tables:
   with counting and sampling, and with tracemalloc, each over the first;
 * the CPU time of one empty span, with and without us.
 
-Every figure comes from fresh processes, in shuffled rounds, so that a noisy machine
-is noisy for all. Each process runs its loop once to warm up, then for the figure.
+Every figure comes from fresh processes, in shuffled rounds. Each process runs its loop
+once to warm up, then for the figure.
 
     python benchmarks/overhead.py --rounds 7
 """
@@ -16,52 +16,21 @@ is noisy for all. Each process runs its loop once to warm up, then for the figur
 from __future__ import annotations
 
 import argparse
-import datetime
-import math
-import os
-import platform
-import random
 import statistics
-import subprocess
 import sys
+import textwrap
 from collections import defaultdict
 
-LOOPS = {
-    "json": """
-        import json
-        text = json.dumps([{"id": i, "name": f"n{i}", "tags": ["a", "b", str(i)],
-                            "price": i * 1.5} for i in range(60)])
-        def run():
-            kept = []
-            for _ in range(900):
-                kept.append(json.loads(text))
-                json.dumps(kept[-1])
-                if len(kept) > 300:
-                    kept.clear()
-    """,
-    "objects": """
-        class Point:
-            __slots__ = ("x", "y")
-            def __init__(self, x, y):
-                self.x, self.y = x, y
-        def run():
-            for k in range(12):
-                [(Point(i, str(i)), [i, i + 1], {"k": i}, (i, k))
-                 for i in range(12_000)]
-    """,
-    "strings": """
-        def run():
-            for _ in range(25):
-                parts = [("x%d" % i) * 3 for i in range(20_000)]
-                ",".join(parts).split(",")
-    """,
-    "tight": """
-        def run():
-            new = object
-            for _ in range(3_000_000):
-                new()
-    """,
-}
+from _measure import (
+    LOOPS,
+    MEASURE,
+    MeasurementError,
+    geometric_mean,
+    loop,
+    machine,
+    measure,
+    shuffled,
+)
 
 # The import is in all of them: a service that has OpenTelemetry has loaded most of
 # what it brings, and a bare script has not. What it weighs is RSS, not CPU time.
@@ -86,15 +55,6 @@ MODES = {
     """,
 }
 
-MEASURE = """
-import time
-run()
-start = time.process_time()
-run()
-run()
-print(time.process_time() - start)
-"""
-
 SPANS = """
 import time
 from opentelemetry import trace
@@ -108,8 +68,8 @@ def run(count):
         with tracer.start_as_current_span("empty"):
             pass
     return (time.process_time() - start) / count
-run(2_000)
-print(min(run(5_000) for _ in range(5)))
+run({warm_up})
+print(min(run({count}) for _ in range(5)))
 """
 
 INSTRUMENT = (
@@ -117,65 +77,50 @@ INSTRUMENT = (
 )
 
 
-def dedent(code: str) -> str:
-    """Take the indentation of the tables above from code."""
-    lines = code.strip("\n").split("\n")
-    return "\n".join(line[8:] for line in lines)
-
-
-def seconds(code: str) -> float:
-    """Run code in a fresh process; it prints one number."""
-    # Hash randomisation alone moves these loops by several per cent.
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
-    if done.returncode != 0:
-        sys.exit(f"a measured process failed:\n{done.stderr}")
-    return float(done.stdout)
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=7, help="of fresh processes")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--quick", action="store_true", help="one small round")
+    options = parser.parse_args()
+    rounds = 1 if options.quick else options.rounds
 
     codes = {
-        (loop, mode): "\n".join([dedent(setup), dedent(body), MEASURE])
-        for loop, body in LOOPS.items()
+        (name, mode): "\n".join(
+            [
+                textwrap.dedent(setup),
+                loop(name, quick=options.quick),
+                MEASURE,
+                "print(seconds)",
+            ]
+        )
+        for name in LOOPS
         for mode, setup in MODES.items()
     }
-    codes["span", "off"] = SPANS.format(instrument="")
-    codes["span", "on"] = SPANS.format(instrument=INSTRUMENT)
+    counts = (20, 50) if options.quick else (2_000, 5_000)
+    for mode, instrument in (("off", ""), ("on", INSTRUMENT)):
+        codes["span", mode] = SPANS.format(
+            instrument=instrument, warm_up=counts[0], count=counts[1]
+        )
 
     measured: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for number in range(rounds):
-        print(f"round {number + 1} of {rounds}", file=sys.stderr)
-        keys = list(codes)
-        random.shuffle(keys)
-        for key in keys:
-            measured[key].append(seconds(codes[key]))
+    for _, key in shuffled(list(codes), rounds):
+        try:
+            measured[key] += measure(codes[key])
+        except MeasurementError as error:
+            sys.exit(f"a measured process failed:\n{error}")
     medians = {key: statistics.median(values) for key, values in measured.items()}
 
-    print(
-        f"CPython {platform.python_version()}, {platform.machine()}, "
-        f"{os.cpu_count()} CPUs, {datetime.date.today()}, median of {rounds} rounds"
-    )
+    print(f"{machine()}, median of {rounds} rounds")
     print(
         f"\n{'CPU time over none':22}"
-        + "".join(f"{loop:>10}" for loop in LOOPS)
+        + "".join(f"{name:>10}" for name in LOOPS)
         + f"{'geo. mean':>12}"
     )
     for mode in MODES:
-        ratios = [medians[loop, mode] / medians[loop, "off"] for loop in LOOPS]
-        mean = math.exp(statistics.fmean(map(math.log, ratios)))
+        ratios = [medians[name, mode] / medians[name, "off"] for name in LOOPS]
         cells = "".join(f"{ratio:>9.2f}x" for ratio in ratios)
-        print(f"{mode:22}{cells}{mean:>11.2f}x")
+        print(f"{mode:22}{cells}{geometric_mean(ratios):>11.2f}x")
     off, on = (medians["span", mode] * 1e6 for mode in ("off", "on"))
     print(
         f"\none empty span: {off:.1f} µs without us, {on:.1f} µs with us: "
