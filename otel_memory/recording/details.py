@@ -9,6 +9,7 @@ from pathlib import Path
 from otel_memory.recording.file import RecordingReader
 from otel_memory.recording.fold import SummaryBuilder, fold
 from otel_memory.recording.largest import LargeSpan, LargestSpans
+from otel_memory.recording.otlp import Json, read_attributes, resources
 from otel_memory.recording.profile import Profile
 from otel_memory.recording.summary import Summary
 from otel_memory.recording.timeline import (
@@ -16,6 +17,8 @@ from otel_memory.recording.timeline import (
     ProcessTimeline,
     TimelineBuilder,
 )
+
+_SERVICE_NAME = "service.name"
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Details:
         summary: The tables.
         directory: Where the command was run; `short_file` shortens with it.
         start_seconds: When the run began, in seconds since the epoch.
+        service_name: What the first process calls its service; None if it does not.
         profiles: The last one of each process.
         process_timelines: One a process.
         live_timelines: The span names that held most at any time.
@@ -35,6 +39,7 @@ class Details:
     summary: Summary
     directory: str
     start_seconds: float
+    service_name: str | None
     profiles: tuple[Profile, ...]
     process_timelines: tuple[ProcessTimeline, ...]
     live_timelines: tuple[LiveTimeline, ...]
@@ -50,15 +55,31 @@ def read_details(path: Path) -> Details:
     reader = RecordingReader(path)
     timelines, largest = TimelineBuilder(), LargestSpans()
     builder = SummaryBuilder(reader.start, timelines.add)
-    summary = fold(reader, builder, largest.add)
+    service_name: str | None = None
+
+    def read_further(line: Json) -> None:
+        nonlocal service_name
+        service_name = service_name or _service_name_in(line)
+        largest.add(line)
+
+    summary = fold(reader, builder, read_further)
     # Without a time, the run began with what it reported first.
     start_seconds = reader.start.time_seconds or timelines.first_seconds() or 0.0
     return Details(
         summary=summary,
         directory=reader.start.directory,
         start_seconds=start_seconds,
+        service_name=service_name,
         profiles=builder.profiles,
         process_timelines=timelines.processes(start_seconds),
         live_timelines=timelines.live(start_seconds),
         largest_spans=largest.spans(),
     )
+
+
+def _service_name_in(line: Json) -> str | None:
+    for part in resources(line):
+        name = read_attributes(part.get("resource")).get(_SERVICE_NAME)
+        if isinstance(name, str) and name:
+            return name
+    return None

@@ -128,8 +128,17 @@ def test_a_profile_taken_at_a_moment_is_a_recording(path):
     assert details.largest_spans == ()
 
 
+def test_the_service_is_the_first_that_is_named(path):
+    named = [metrics(1, 1, 100) for _ in range(3)]
+    for line, name in zip(named, ("", "shop", "other"), strict=True):
+        (part,) = line["resourceMetrics"]
+        part["resource"] = {"attributes": write_attributes({"service.name": name})}
+    assert read_details(write(path, spans(5), *named)).service_name == "shop"
+
+
 def test_nothing_is_nothing(path):
     details = read_details(write(path))
+    assert details.service_name is None
     assert details.profiles == ()
     assert details.process_timelines == ()
     assert details.summary.spans == ()
