@@ -13,14 +13,22 @@ if TYPE_CHECKING:
     from otel_memory.figures import MemoryFigures
     from otel_memory.functions import track_memory
     from otel_memory.instrumentor import MemoryInstrumentor
+    from otel_memory.snapshot import write_heap_profile
 
-__all__ = ["MemoryConfig", "MemoryFigures", "MemoryInstrumentor", "track_memory"]
+__all__ = [
+    "MemoryConfig",
+    "MemoryFigures",
+    "MemoryInstrumentor",
+    "track_memory",
+    "write_heap_profile",
+]
 
 _HOMES = {
     "MemoryConfig": "otel_memory.config",
     "MemoryFigures": "otel_memory.figures",
     "MemoryInstrumentor": "otel_memory.instrumentor",
     "track_memory": "otel_memory.functions",
+    "write_heap_profile": "otel_memory.snapshot",
 }
 
 

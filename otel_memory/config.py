@@ -10,18 +10,15 @@ becomes a flag of `opentelemetry-instrument`.
 from __future__ import annotations
 
 import logging
-import math
 import os
-import re
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields, make_dataclass
 from typing import Any, NamedTuple
 
-from otel_memory import _guard, semconv
+from otel_memory import _guard, _settings, semconv
+from otel_memory._settings import FunctionTarget as FunctionTarget
 from otel_memory.span_filter import Glob, SpanFilter
-from otel_memory.units import parse_bytes
+from otel_memory.units import MIB
 
 OTEL_PYTHON_MEMORY_HEAP = "OTEL_PYTHON_MEMORY_HEAP"
 """Source of heap figures: native, tracemalloc or off. Default: native."""
@@ -43,6 +40,12 @@ OTEL_PYTHON_MEMORY_INTERVAL = "OTEL_PYTHON_MEMORY_INTERVAL"
 """Seconds between two readings of the watcher. Default: 10."""
 OTEL_PYTHON_MEMORY_PROFILE_INTERVAL = "OTEL_PYTHON_MEMORY_PROFILE_INTERVAL"
 """Seconds between two heap profiles as log events; 0 is off. Default: 0."""
+OTEL_PYTHON_MEMORY_PROFILE_SIGNAL = "OTEL_PYTHON_MEMORY_PROFILE_SIGNAL"
+"""Signal that has a heap profile written to a file, as `SIGRTMIN+3`. Default: none."""
+OTEL_PYTHON_MEMORY_PROFILE_DIRECTORY = "OTEL_PYTHON_MEMORY_PROFILE_DIRECTORY"
+"""Directory of these files in place of the system's temporary one. Default: none."""
+OTEL_PYTHON_MEMORY_TOP_SITES_THRESHOLD = "OTEL_PYTHON_MEMORY_TOP_SITES_THRESHOLD"
+"""Size from which on a span says which lines took most; 0 is off. Default: 8MiB."""
 OTEL_PYTHON_MEMORY_RECEIVER = "OTEL_PYTHON_MEMORY_RECEIVER"
 """Endpoint of the receiver of `otel-memory run`, which sets it. Default: none."""
 OTEL_PYTHON_MEMORY_RECEIVER_TOKEN = "OTEL_PYTHON_MEMORY_RECEIVER_TOKEN"
@@ -54,115 +57,11 @@ _logger = logging.getLogger("otel_memory")
 _warned: set[str] = set()
 
 
-class FunctionTarget(NamedTuple):
-    """A configured function; a qualified name that ends in `*` means all there."""
-
-    module: str
-    qualname: str
-
-
 class Receiver(NamedTuple):
     """Where `otel-memory run` listens."""
 
     endpoint: str
     token: str
-
-
-# Readers: from text or an argument to the value. ValueError says what is wrong.
-
-
-class _PartlyWrong(ValueError):
-    """Some entries of a list are wrong; the others can be kept."""
-
-    def __init__(self, message: str, kept: tuple[str, ...]) -> None:
-        super().__init__(message)
-        self.kept = kept
-
-
-def _boolean(value: object) -> bool:
-    text = str(value).strip().lower()
-    if not isinstance(value, bool | str) or text not in ("true", "false"):
-        raise ValueError("is neither true nor false")
-    return text == "true"
-
-
-def _source(value: object) -> str:
-    source = str(value).strip().lower()
-    if source not in semconv.CHOOSABLE_SOURCES:
-        raise ValueError(f"is not one of {', '.join(semconv.CHOOSABLE_SOURCES)}")
-    return source
-
-
-def _seconds(value: object) -> float:
-    seconds = math.nan
-    with suppress(ValueError):  # Through text: float(True) would be 1 second.
-        seconds = float(str(value))
-    # Python cannot wait for longer than TIMEOUT_MAX; a NaN fails the comparison.
-    if not 0 <= seconds <= threading.TIMEOUT_MAX:
-        raise ValueError("is not a number of seconds")
-    return seconds
-
-
-def _positive_seconds(value: object) -> float:
-    seconds = _seconds(value)
-    if seconds == 0:
-        raise ValueError("is not a number of seconds above 0")
-    return seconds
-
-
-def _count(value: object) -> int:
-    text = str(value).strip()
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise ValueError("is not a whole number of 0 or more")
-    return int(text)
-
-
-def _limit(value: object) -> int | None:
-    if value is None:
-        return None
-    limit_bytes = 0
-    if isinstance(value, str | int):
-        with suppress(ValueError):
-            limit_bytes = parse_bytes(str(value))
-    if limit_bytes == 0:
-        raise ValueError("is not a size above 0, such as 512MiB")
-    return limit_bytes
-
-
-def _entries(value: object) -> tuple[str, ...]:
-    """Read a list: entries separated by commas, or a sequence of them."""
-    entries = value.split(",") if isinstance(value, str) else value
-    if not isinstance(entries, list | tuple | set | frozenset):
-        raise ValueError("is not a list")
-    if not all(isinstance(entry, str) for entry in entries):
-        raise ValueError("is not a list of texts")
-    return tuple(entry.strip() for entry in entries if entry.strip())
-
-
-def _kinds(value: object) -> tuple[str, ...]:
-    kinds = tuple(dict.fromkeys(kind.upper() for kind in _entries(value)))
-    if not set(kinds) <= set(semconv.SPAN_KINDS):
-        raise ValueError(f"is not a list of {', '.join(semconv.SPAN_KINDS)}")
-    return kinds
-
-
-def _function_target(entry: str) -> FunctionTarget | None:
-    module, _, qualname = (part.strip() for part in entry.partition(":"))
-    *parents, last = qualname.split(".")
-    names = [*module.split("."), *parents, "_" if last == "*" else last]
-    well_formed = all(name.isidentifier() for name in names)
-    return FunctionTarget(module, qualname) if well_formed else None
-
-
-def _functions(value: object) -> tuple[str, ...]:
-    entries = _entries(value)
-    wrong = [entry for entry in entries if not _function_target(entry)]
-    if wrong:
-        raise _PartlyWrong(
-            f"has entries that are not module:function: {', '.join(map(repr, wrong))}",
-            tuple(entry for entry in entries if entry not in wrong),
-        )
-    return entries
 
 
 class Setting(NamedTuple):
@@ -174,16 +73,31 @@ class Setting(NamedTuple):
 
 
 SETTINGS = (
-    Setting(OTEL_PYTHON_MEMORY_HEAP, "heap", _source),
-    Setting(OTEL_PYTHON_MEMORY_SAMPLING, "sampling", _boolean),
-    Setting(OTEL_PYTHON_MEMORY_FUNCTIONS, "functions", _functions),
-    Setting(OTEL_PYTHON_MEMORY_INCLUDED_SPANS, "included_spans", _entries),
-    Setting(OTEL_PYTHON_MEMORY_EXCLUDED_SPANS, "excluded_spans", _entries),
-    Setting(OTEL_PYTHON_MEMORY_SPAN_KINDS, "span_kinds", _kinds),
-    Setting(OTEL_PYTHON_MEMORY_MAX_SPAN_NAMES, "max_span_names", _count),
-    Setting(OTEL_PYTHON_MEMORY_LIMIT, "limit_bytes", _limit),
-    Setting(OTEL_PYTHON_MEMORY_INTERVAL, "interval_seconds", _positive_seconds),
-    Setting(OTEL_PYTHON_MEMORY_PROFILE_INTERVAL, "profile_interval_seconds", _seconds),
+    Setting(OTEL_PYTHON_MEMORY_HEAP, "heap", _settings.source),
+    Setting(OTEL_PYTHON_MEMORY_SAMPLING, "sampling", _settings.boolean),
+    Setting(OTEL_PYTHON_MEMORY_FUNCTIONS, "functions", _settings.functions),
+    Setting(OTEL_PYTHON_MEMORY_INCLUDED_SPANS, "included_spans", _settings.entries),
+    Setting(OTEL_PYTHON_MEMORY_EXCLUDED_SPANS, "excluded_spans", _settings.entries),
+    Setting(OTEL_PYTHON_MEMORY_SPAN_KINDS, "span_kinds", _settings.kinds),
+    Setting(OTEL_PYTHON_MEMORY_MAX_SPAN_NAMES, "max_span_names", _settings.count),
+    Setting(OTEL_PYTHON_MEMORY_LIMIT, "limit_bytes", _settings.limit),
+    Setting(
+        OTEL_PYTHON_MEMORY_INTERVAL, "interval_seconds", _settings.positive_seconds
+    ),
+    Setting(
+        OTEL_PYTHON_MEMORY_PROFILE_INTERVAL,
+        "profile_interval_seconds",
+        _settings.seconds,
+    ),
+    Setting(OTEL_PYTHON_MEMORY_PROFILE_SIGNAL, "profile_signal", _settings.signal_name),
+    Setting(
+        OTEL_PYTHON_MEMORY_PROFILE_DIRECTORY, "profile_directory", _settings.directory
+    ),
+    Setting(
+        OTEL_PYTHON_MEMORY_TOP_SITES_THRESHOLD,
+        "top_sites_threshold_bytes",
+        _settings.size,
+    ),
 )
 
 
@@ -208,6 +122,9 @@ class MemoryConfig:
     limit_bytes: int | None = None
     interval_seconds: float = 10.0
     profile_interval_seconds: float = 0.0
+    profile_signal: str | None = None
+    profile_directory: str | None = None
+    top_sites_threshold_bytes: int = 8 * MIB
 
     def __post_init__(self) -> None:
         """Check and normalise every field."""
@@ -234,7 +151,9 @@ class MemoryConfig:
         """
         if environ is None:
             environ = os.environ
-            reraise = _read_variable(environ, OTEL_PYTHON_MEMORY_RAISE, _boolean, None)
+            reraise = _read_variable(
+                environ, OTEL_PYTHON_MEMORY_RAISE, _settings.boolean, None
+            )
             if reraise is not None:
                 _guard.set_reraise(reraise)
         unknown = arguments.keys() - {setting.field for setting in SETTINGS}
@@ -250,7 +169,7 @@ class MemoryConfig:
 
     def function_targets(self) -> tuple[FunctionTarget, ...]:
         """Split the configured functions into module and qualified name."""
-        targets = map(_function_target, self.functions)
+        targets = map(_settings.function_target, self.functions)
         return tuple(target for target in targets if target)
 
     def span_filter(self) -> SpanFilter:

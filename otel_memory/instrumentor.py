@@ -7,7 +7,7 @@ import atexit
 import logging
 from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
     BaseInstrumentor,
@@ -24,6 +24,9 @@ from otel_memory.configured import ConfiguredFunctions
 from otel_memory.heap import HeapSource, open_source
 from otel_memory.span_filter import SpanFilter
 from otel_memory.watcher import Watcher
+
+if TYPE_CHECKING:
+    from otel_memory.profile_signal import ProfileSignal
 
 _logger = logging.getLogger("otel_memory")
 _PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider")
@@ -69,7 +72,11 @@ class _Wiring:
         self.span_filter: SpanFilter | None = (
             config.span_filter() if has_filter else None
         )
-        spans.install(native=native, span_filter=self.span_filter)
+        spans.install(
+            native=native,
+            span_filter=self.span_filter,
+            top_sites_threshold_bytes=config.top_sites_threshold_bytes,
+        )
         self.functions = ConfiguredFunctions(config.function_targets())
         self.functions.start()
         metrics.start(
@@ -84,9 +91,22 @@ class _Wiring:
         # process down, and one with its own GIL refuses to start one.
         if not _is_in_sub_interpreter(self.source):
             self.watcher.start()
+        self.profile_signal = self._start_profile_signal(config)
+
+    def _start_profile_signal(self, config: MemoryConfig) -> ProfileSignal | None:
+        if config.profile_signal is None or _is_in_sub_interpreter(self.source):
+            return None
+        # Only where it is wanted: it writes recordings, and brings their modules.
+        from otel_memory.profile_signal import ProfileSignal  # noqa: PLC0415
+
+        profile_signal = ProfileSignal(config.profile_signal, config.profile_directory)
+        profile_signal.start()
+        return profile_signal
 
     def close(self) -> None:
         """Take everything down; allocator hooks stay in, counting for nobody."""
+        if self.profile_signal is not None:
+            self.profile_signal.close()
         self.watcher.stop(final=False)
         metrics.stop()
         spans.uninstall()
@@ -96,6 +116,8 @@ class _Wiring:
     @_guard.guard("instrumentor: at exit")
     def at_exit(self) -> None:
         """Send the last profile, and say what was configured for nothing."""
+        if self.profile_signal is not None:
+            self.profile_signal.finish()
         self.watcher.stop(final=True)
         self.functions.warn_of_unseen()
         for glob in self.span_filter.unmatched() if self.span_filter else ():

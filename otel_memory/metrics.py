@@ -48,8 +48,8 @@ class Readout:
 
     def __init__(self, source: HeapSource, config: MemoryConfig) -> None:
         self.source = source
+        self.config = config
         self.readings: Readings = open_readings()
-        self.limit_bytes = config.limit_bytes
         self._pairs: list[Pair] = []
         _admission.max_names = config.max_span_names
 
@@ -62,6 +62,17 @@ class Readout:
 
     def pairs(self) -> list[Pair]:
         """The rows as last read, so that instruments of one collection agree."""
+        return self._pairs
+
+
+class _Moment(Readout):
+    """A readout apart from the instruments', whose rows are given."""
+
+    def __init__(self, readout: Readout, pairs: list[Pair]) -> None:
+        self.source, self.config = readout.source, readout.config
+        self.readings, self._pairs = readout.readings, pairs
+
+    def refresh_pairs(self) -> list[Pair]:
         return self._pairs
 
 
@@ -86,7 +97,7 @@ def _anonymous(readout: Readout) -> Iterator[Observation]:
 
 
 def _limit(readout: Readout) -> Iterator[Observation]:
-    return _one(readout.limit_bytes or readout.readings.limit_bytes())
+    return _one(readout.config.limit_bytes or readout.readings.limit_bytes())
 
 
 def _source(readout: Readout) -> Iterator[Observation]:
@@ -163,6 +174,29 @@ _READERS: tuple[tuple[Metric, _Reader], ...] = (
 _readout: Readout | None = None
 
 
+def current() -> Readout | None:
+    """Give what the callbacks read from now; None when they observe nothing."""
+    return _readout
+
+
+def observe_all(
+    readout: Readout, pairs: list[Pair]
+) -> Iterator[tuple[Metric, list[Observation]]]:
+    """Read what all instruments would show now, with these rows.
+
+    Takes no lock and leaves no trace in what the instruments count, so it may be
+    called at any moment.
+    """
+    moment = _Moment(readout, pairs)
+    for metric, read in _READERS:
+        yield metric, _observed(metric, read, moment)
+
+
+def _observed(metric: Metric, read: _Reader, readout: Readout) -> list[Observation]:
+    place = f"metrics: {metric.name}"
+    return _guard.call(place, lambda: list(read(readout)), default=[])
+
+
 def _callback(
     metric: Metric, read: _Reader
 ) -> Callable[[CallbackOptions], list[Observation]]:
@@ -170,9 +204,7 @@ def _callback(
         readout = _readout
         if readout is None:
             return []
-        return _guard.call(
-            f"metrics: {metric.name}", lambda: list(read(readout)), default=[]
-        )
+        return _observed(metric, read, readout)
 
     return observe
 

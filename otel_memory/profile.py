@@ -21,27 +21,33 @@ PAIRS_MAX = 500
 _COUNTED_SORTS = frozenset({semconv.SORT_SPAN, semconv.SORT_AFTER_END})
 
 
-def take(source: HeapSource, stacks_max: int = STACKS_MAX) -> str:
+def take(
+    source: HeapSource,
+    stacks_max: int = STACKS_MAX,
+    pairs: list[Pair] | None = None,
+) -> str:
     """Read the source and write its live heap by row and by stack.
 
     Args:
         source: Where the figures come from.
         stacks_max: How many stacks at most, the largest first. What the rows hold
             beyond them is known from the rows.
+        pairs: The rows, where they were read already.
 
     Returns:
         Compact JSON of the schema `semconv.PROFILE_SCHEMA`: frames once, stacks by
         their indices, allocating frame first. What is not known is null.
     """
     health = source.health()
-    pairs = sorted(source.pairs(), key=lambda pair: -pair.live_bytes)[:PAIRS_MAX]
+    pairs = source.pairs() if pairs is None else pairs
+    largest = sorted(pairs, key=lambda pair: -pair.live_bytes)[:PAIRS_MAX]
     frames: dict[tuple[str, int, str], int] = {}
     stacks = [_stack(stack, frames) for stack in source.stacks(stacks_max)]
     body = {
         "schema": semconv.PROFILE_SCHEMA,
         "rate_bytes": None if health is None else health.rate_bytes,
         "frames": list(frames),
-        "pairs": [_pair(pair, live_is_known=health is not None) for pair in pairs],
+        "pairs": [_pair(pair, live_is_known=health is not None) for pair in largest],
         "stacks": stacks,
     }
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False)

@@ -107,10 +107,16 @@ def is_library(file: str) -> bool:
 
 
 def site_of(frames: Sequence[Frame]) -> Frame:
-    """Choose the site of a stack, innermost frame first."""
+    """Choose the site of a stack, innermost frame first.
+
+    The innermost of the user's own code; without any, the innermost that is not the
+    import system's, which says nothing.
+    """
     if not frames:
         return NATIVE
-    return next((frame for frame in frames if not is_library(frame.file)), frames[0])
+    telling = [f for f in frames if not _IMPORT_SYSTEM.fullmatch(f.file)]
+    own = (frame for frame in telling if not is_library(frame.file))
+    return next(own, (telling or frames)[0])
 
 
 def package_of(frames: Sequence[Frame]) -> str:

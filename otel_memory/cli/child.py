@@ -26,6 +26,8 @@ _FORWARDED_SIGNALS = (
     signal.SIGTERM,
     signal.SIGUSR1,
     signal.SIGUSR2,
+    # One of them may ask for a heap profile; each of them would end us.
+    *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
 )
 # The gentle one first: Python runs its exit handlers then, and reports its end.
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)

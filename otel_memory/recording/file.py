@@ -68,15 +68,19 @@ class RecordingWriter:
     `OSError`; only opening raises `CommandError`.
 
     Args:
-        path: Where to write.
+        file: Where to write: the path of a new file, or an open one.
         start: What was run.
         force: Replace a file that is there.
     """
 
-    def __init__(self, path: Path, start: Start, *, force: bool = False) -> None:
+    def __init__(
+        self, file: Path | IO[str], start: Start, *, force: bool = False
+    ) -> None:
         self.written_bytes = 0
         self._start = start
-        self._file = open_private(path, force=force)
+        if isinstance(file, Path):
+            file = open_private(file, force=force)
+        self._file = file
         self._write_event(
             EVENT_STARTED,
             start.time_seconds,
@@ -142,15 +146,23 @@ def open_private(path: Path, *, force: bool) -> IO[str]:
     except OSError as error:
         raise CommandError(f"cannot replace {path}: {error.strerror}") from None
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o600)
+        return create_private(path)
     except FileExistsError:
         advice = "it is no regular file" if force else "--force overwrites it"
         raise CommandError(f"{path} exists; {advice}") from None
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror}") from None
+
+
+def create_private(path: Path) -> IO[str]:
+    """Create a text file that only its owner can read.
+
+    Raises:
+        OSError: There is a file, or it cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     # By the line, so that little is lost when we are killed.
-    return open(descriptor, "w", encoding="utf-8", buffering=1)
+    return open(os.open(path, flags, 0o600), "w", encoding="utf-8", buffering=1)
 
 
 class RecordingReader:

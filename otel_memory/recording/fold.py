@@ -21,6 +21,7 @@ from otel_memory.recording.series import ProfileSeries
 from otel_memory.recording.stack_tables import packages_of, sites_of
 from otel_memory.recording.summary import (
     ENDED_CLEAN,
+    ENDED_NOT,
     ENDED_UNREPORTED,
     Process,
     Summary,
@@ -111,8 +112,14 @@ class _ProcessSeries:
             rss_end_bytes=self.rss_bytes[-1] if self.rss_bytes else None,
             rss_peak_bytes=self.rss_peak_bytes,
             limit_bytes=self.limit_bytes,
-            ended=ENDED_CLEAN if self.profile.is_final else ENDED_UNREPORTED,
+            ended=self._ended(),
         )
+
+    def _ended(self) -> str:
+        if self.profile.is_final:
+            return ENDED_CLEAN
+        last = self.profile.last
+        return ENDED_NOT if last and last.is_on_demand else ENDED_UNREPORTED
 
     def pairs(self) -> list[Pair]:
         """Sum up the pairs; those of the profile, where no metric tells of any."""

@@ -20,6 +20,7 @@ from otel_memory.recording.summary import add_known
 from otel_memory.semconv import (
     AGE_EDGES_SECONDS,
     ATTR_PROFILE_FINAL,
+    ATTR_PROFILE_ON_DEMAND,
     EVENT_HEAP_PROFILE,
     PROFILE_SCHEMA,
 )
@@ -89,6 +90,7 @@ class Profile:
         rate_bytes: Bytes between two samples on average; None without a sampler.
         pairs: All pairs.
         stacks: The largest stacks, which may be less than the pairs hold.
+        is_on_demand: Whether it was asked for, of a process that went on.
     """
 
     pid: int | None
@@ -97,6 +99,7 @@ class Profile:
     rate_bytes: float | None
     pairs: dict[PairKey, PairFigures]
     stacks: tuple[Stack, ...]
+    is_on_demand: bool = False
 
 
 def read_profile(event: Event) -> Profile | None:
@@ -116,6 +119,7 @@ def read_profile(event: Event) -> Profile | None:
         rate_bytes=mean(body.get("rate_bytes")) or None,
         pairs=_read_pairs(body),
         stacks=_read_stacks(body),
+        is_on_demand=event.attributes.get(ATTR_PROFILE_ON_DEMAND) is True,
     )
 
 

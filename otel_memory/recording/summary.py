@@ -17,6 +17,8 @@ ENDED_CLEAN = "clean"
 """The process's last profile arrived: its figures are those of its end."""
 ENDED_UNREPORTED = "unreported"
 """No last profile: killed, ended by `os._exit`, or still running."""
+ENDED_NOT = "running"
+"""The profile was asked for, of a process that went on."""
 
 NOT_ENOUGH_DATA = "not-enough-data"
 

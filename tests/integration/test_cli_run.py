@@ -91,6 +91,10 @@ def test_the_recording_holds_the_contract(recording):
         "live_bytes": 122 * MIB,
         "live_samples": 122,
         "growth_bytes": 99 * MIB,
+        # Of a profile without ages.
+        "age_mean_seconds": None,
+        "completed_mean": None,
+        "live_bytes_by_age": [],
     }
     (site,) = figures["sites"]
     assert (site["line"], site["function"]) == (41, "get_product_list")
@@ -160,7 +164,12 @@ def test_standard_input_reaches_the_command():
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+    ("number", "expected"),
+    [
+        (signal.SIGTERM, 143),
+        (signal.SIGINT, 130),
+        (signal.SIGRTMIN + 3, 128 + signal.SIGRTMIN + 3),
+    ],
 )
 def test_signals_reach_the_command_and_the_summary_is_still_printed(number, expected):
     with subprocess.Popen(

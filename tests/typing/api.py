@@ -4,10 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 from opentelemetry.trace import SpanKind
 
-from otel_memory import MemoryConfig, MemoryFigures, MemoryInstrumentor, track_memory
+from otel_memory import (
+    MemoryConfig,
+    MemoryFigures,
+    MemoryInstrumentor,
+    track_memory,
+    write_heap_profile,
+)
 
 
 def configure() -> None:
@@ -76,6 +83,13 @@ async def async_blocks() -> None:
             print(number, body)
     allocated: int | None = figures.allocated_bytes
     print(allocated)
+
+
+def at_a_moment() -> Path:
+    write_heap_profile("profile.jsonl")
+    write_heap_profile(Path("profile.jsonl"))
+    path: Path = write_heap_profile()
+    return path
 
 
 def decorated_signatures_stay() -> None:

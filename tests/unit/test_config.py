@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import logging
+import signal
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from otel_memory import _guard, config, semconv, span_filter
+from otel_memory import _guard, _settings, config, semconv, span_filter
 from otel_memory.config import SETTINGS, MemoryConfig, MemoryOptions
 from otel_memory.units import MIB
 
@@ -47,6 +48,9 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         "limit_bytes": None,
         "interval_seconds": 10.0,
         "profile_interval_seconds": 0.0,
+        "profile_signal": None,
+        "profile_directory": None,
+        "top_sites_threshold_bytes": 8 * MIB,
     }
     assert MemoryConfig() == read()
 
@@ -69,6 +73,10 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         ("INTERVAL", "0.5", "interval_seconds", 0.5),
         ("PROFILE_INTERVAL", "60", "profile_interval_seconds", 60.0),
         ("PROFILE_INTERVAL", "0", "profile_interval_seconds", 0.0),
+        ("PROFILE_SIGNAL", "SIGUSR2", "profile_signal", "SIGUSR2"),
+        ("PROFILE_DIRECTORY", " /var/profiles ", "profile_directory", "/var/profiles"),
+        ("TOP_SITES_THRESHOLD", "512KiB", "top_sites_threshold_bytes", 512 * 1024),
+        ("TOP_SITES_THRESHOLD", "0", "top_sites_threshold_bytes", 0),
     ],
 )
 def test_a_variable_sets_its_field(
@@ -103,6 +111,11 @@ WRONG = [
     ("INTERVAL", "1e300", "interval_seconds"),
     ("INTERVAL", "soon", "interval_seconds"),
     ("PROFILE_INTERVAL", "-0.1", "profile_interval_seconds"),
+    ("PROFILE_SIGNAL", "SIGTERM", "profile_signal"),
+    ("PROFILE_SIGNAL", "9", "profile_signal"),
+    ("PROFILE_SIGNAL", "yes", "profile_signal"),
+    ("TOP_SITES_THRESHOLD", "-1", "top_sites_threshold_bytes"),
+    ("TOP_SITES_THRESHOLD", "8 parrots", "top_sites_threshold_bytes"),
 ]
 
 
@@ -148,6 +161,13 @@ def test_the_same_as_an_argument_raises_and_names_the_argument(
         ("interval_seconds", True),
         ("interval_seconds", None),
         ("interval_seconds", float("inf")),
+        ("profile_directory", ""),
+        ("profile_directory", "a\0b"),
+        ("profile_directory", b"/var"),
+        ("profile_directory", 7),
+        ("top_sites_threshold_bytes", None),
+        ("top_sites_threshold_bytes", True),
+        ("top_sites_threshold_bytes", 1.5),
     ],
 )
 def test_an_argument_of_a_wrong_type_raises_and_names_it(
@@ -158,8 +178,9 @@ def test_an_argument_of_a_wrong_type_raises_and_names_it(
 
 
 def test_every_setting_has_a_wrong_value_under_test() -> None:
-    lists_of_anything = {"functions", "included_spans", "excluded_spans"}
-    tested = {field for _, _, field in WRONG} | lists_of_anything
+    of_any_text = {"functions", "included_spans", "excluded_spans"}
+    of_any_text.add("profile_directory")
+    tested = {field for _, _, field in WRONG} | of_any_text
     assert tested == {setting.field for setting in SETTINGS}
 
 
@@ -241,6 +262,63 @@ def test_malformed_functions_as_an_argument_raise(entry: str) -> None:
         MemoryConfig(functions=(entry,))
 
 
+RT_FIRST, RT_LAST = int(signal.SIGRTMIN), int(signal.SIGRTMAX)
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "number"),
+    [
+        ("SIGUSR1", "SIGUSR1", signal.SIGUSR1),
+        ("usr2", "SIGUSR2", signal.SIGUSR2),
+        (" SigUsr2 ", "SIGUSR2", signal.SIGUSR2),
+        (str(int(signal.SIGUSR2)), "SIGUSR2", signal.SIGUSR2),
+        (int(signal.SIGUSR2), "SIGUSR2", signal.SIGUSR2),
+        (signal.SIGUSR2, "SIGUSR2", signal.SIGUSR2),
+        ("SIGRTMIN", "SIGRTMIN", RT_FIRST),
+        ("RTMIN+0", "SIGRTMIN", RT_FIRST),
+        (signal.SIGRTMIN, "SIGRTMIN", RT_FIRST),
+        ("SIGRTMIN+3", "SIGRTMIN+3", RT_FIRST + 3),
+        (RT_FIRST + 3, "SIGRTMIN+3", RT_FIRST + 3),
+        ("rtmax-2", "SIGRTMAX-2", RT_LAST - 2),
+        (f"SIGRTMIN+{RT_LAST - RT_FIRST - 2}", "SIGRTMAX-2", RT_LAST - 2),
+        ("SIGRTMAX", "SIGRTMAX", RT_LAST),
+    ],
+    ids=repr,
+)
+def test_a_signal_has_one_name_and_its_number(
+    value: object, name: str, number: int
+) -> None:
+    config_ = MemoryConfig(profile_signal=value)  # type: ignore[arg-type]
+    assert config_.profile_signal == name
+    assert _settings.SIGNALS[name] == number
+
+
+HARMFUL = sorted(
+    {each.name for each in signal.Signals}
+    - {"SIGUSR1", "SIGUSR2", "SIGRTMIN", "SIGRTMAX"}
+)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *HARMFUL,
+        *(signal.Signals[name] for name in HARMFUL),
+        *(0, -1, RT_FIRST - 1, RT_LAST + 1, True, 12.0, "", "SIG", "SIGSIGUSR1"),
+        *("RTMIN-1", "RTMAX+1", f"RTMIN+{RT_LAST - RT_FIRST + 1}", "²"),
+    ],
+    ids=repr,
+)
+def test_other_signals_are_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=r"^profile_signal=.* is not SIGUSR1, "):
+        MemoryConfig(profile_signal=value)  # type: ignore[arg-type]
+
+
+def test_a_directory_may_be_a_path_and_need_not_exist(tmp_path: Path) -> None:
+    settings = MemoryConfig(profile_directory=tmp_path / "no")  # type: ignore[arg-type]
+    assert settings.profile_directory == str(tmp_path / "no")
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         MemoryConfig().heap = "off"  # type: ignore[misc]
@@ -285,6 +363,7 @@ def test_every_variable_is_its_own_name_and_documents_its_default() -> None:
     documented = documented_defaults()
     assert sorted(documented) == sorted(names)
     shown = {(): ("none", "all"), None: ("none",), True: ("true",)}
+    shown[8 * MIB] = ("8MiB",)
     for setting in SETTINGS:
         default = getattr(MemoryConfig(), setting.field)
         choices = shown.get(default) or (f"{default:g}",) if default != "native" else ()

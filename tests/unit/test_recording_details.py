@@ -42,7 +42,7 @@ def metrics(pid, seconds, rss_bytes, live_bytes=None):
     return {"resourceMetrics": [part]}
 
 
-def profile(pid, seconds, live_bytes, *, final=False):
+def profile(pid, seconds, live_bytes, *, final=False, on_demand=False):
     keys = dict(zip(("span", "kind", "entry", "sort"), PAIR, strict=True))
     figures = {"live_bytes": live_bytes, "samples": 1, "live_samples": 1}
     body = {
@@ -56,7 +56,12 @@ def profile(pid, seconds, live_bytes, *, final=False):
         "timeUnixNano": nanoseconds(seconds),
         "eventName": semconv.EVENT_HEAP_PROFILE,
         "body": {"stringValue": json.dumps(body)},
-        "attributes": write_attributes({semconv.ATTR_PROFILE_FINAL: final}),
+        "attributes": write_attributes(
+            {
+                semconv.ATTR_PROFILE_FINAL: final,
+                semconv.ATTR_PROFILE_ON_DEMAND: on_demand,
+            }
+        ),
     }
     part = {"resource": resource(pid), "scopeLogs": [{"logRecords": [record]}]}
     return {"resourceLogs": [part]}
@@ -119,8 +124,9 @@ def test_everything_is_read_and_the_summary_is_that_of_the_report(path):
 
 
 def test_a_profile_taken_at_a_moment_is_a_recording(path):
-    write(path, metrics(1, 0, 100), profile(1, 0, 30))
+    write(path, metrics(1, 0, 100), profile(1, 0, 30, on_demand=True))
     details = read_details(path)
+    assert details.summary.processes[0].ended == "running"
     (row,) = details.summary.spans
     assert (row.name, row.live_bytes, row.live_samples) == ("list", 30, 1)
     assert details.summary.processes[0].rss_end_bytes == 100

@@ -30,6 +30,12 @@ def test_without_own_code_the_site_is_the_allocating_frame():
     assert site_of([JSON, DRIVER]) == JSON
 
 
+def test_the_import_system_is_no_site_where_there_is_another():
+    loader = Frame("<frozen importlib._bootstrap>", 241, "_call_with_frames_removed")
+    assert site_of([loader, DRIVER]) == DRIVER
+    assert site_of([loader]) == loader
+
+
 def test_no_stack_is_native():
     assert site_of([]) == NATIVE
 

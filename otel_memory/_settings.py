@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read the values of settings, from text or from an argument.
+
+Each reader gives the value in its one right form, or raises `ValueError` that says
+what is wrong, to be read after the setting's name and the value.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+import threading
+from contextlib import suppress
+from typing import NamedTuple
+
+from otel_memory import semconv
+from otel_memory.units import parse_bytes
+
+
+def _signals() -> dict[str, int]:
+    """List the signals that may ask for a profile, under their usual names first."""
+    numbers = {name: getattr(signal, name, 0) for name in ("SIGUSR1", "SIGUSR2")}
+    first, last = getattr(signal, "SIGRTMIN", 0), getattr(signal, "SIGRTMAX", -1)
+    middle = (
+        first + last
+    ) // 2  # Shells know the upper half by its distance to the end.
+    lower = [(f"SIGRTMIN+{n - first}", n) for n in range(first, last + 1)]
+    upper = [(f"SIGRTMAX-{last - n}", n) for n in range(first, last + 1)]
+    numbers.update({"SIGRTMIN": first, "SIGRTMAX": last})
+    numbers.update([*lower[: middle - first + 1], *upper, *lower])
+    return {name: number for name, number in numbers.items() if number}
+
+
+SIGNALS = _signals()
+"""Those that neither the kernel, nor a terminal, nor Python sends for reasons of its
+own: SIGHUP and SIGWINCH come with terminals, SIGURG and SIGIO with sockets, SIGPROF
+and SIGALRM with timers, and most others mean the end. Real-time signals have several
+names; the first one is the one that `kill -l` shows."""
+
+
+class FunctionTarget(NamedTuple):
+    """A configured function; a qualified name that ends in `*` means all there."""
+
+    module: str
+    qualname: str
+
+
+class PartlyWrong(ValueError):
+    """Some entries of a list are wrong; the others can be kept."""
+
+    def __init__(self, message: str, kept: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.kept = kept
+
+
+def boolean(value: object) -> bool:
+    """Read true or false."""
+    text = str(value).strip().lower()
+    if not isinstance(value, bool | str) or text not in ("true", "false"):
+        raise ValueError("is neither true nor false")
+    return text == "true"
+
+
+def source(value: object) -> str:
+    """Read a heap source's name."""
+    name = str(value).strip().lower()
+    if name not in semconv.CHOOSABLE_SOURCES:
+        raise ValueError(f"is not one of {', '.join(semconv.CHOOSABLE_SOURCES)}")
+    return name
+
+
+def seconds(value: object) -> float:
+    """Read a number of seconds, 0 included."""
+    number = math.nan
+    with suppress(ValueError):  # Through text: float(True) would be 1 second.
+        number = float(str(value))
+    # Python cannot wait for longer than TIMEOUT_MAX; a NaN fails the comparison.
+    if not 0 <= number <= threading.TIMEOUT_MAX:
+        raise ValueError("is not a number of seconds")
+    return number
+
+
+def positive_seconds(value: object) -> float:
+    """Read a number of seconds above 0."""
+    number = seconds(value)
+    if number == 0:
+        raise ValueError("is not a number of seconds above 0")
+    return number
+
+
+def count(value: object) -> int:
+    """Read a whole number of 0 or more."""
+    text = str(value).strip()
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise ValueError("is not a whole number of 0 or more")
+    return int(text)
+
+
+def size(value: object) -> int:
+    """Read a size, 0 included, and give it in bytes."""
+    if isinstance(value, str | int):
+        with suppress(ValueError):
+            return parse_bytes(str(value))
+    raise ValueError("is not a size, such as 8MiB")
+
+
+def limit(value: object) -> int | None:
+    """Read a size above 0, or None."""
+    if value is None:
+        return None
+    limit_bytes = 0
+    with suppress(ValueError):
+        limit_bytes = size(value)
+    if limit_bytes == 0:
+        raise ValueError("is not a size above 0, such as 512MiB")
+    return limit_bytes
+
+
+def entries(value: object) -> tuple[str, ...]:
+    """Read a list: entries separated by commas, or a sequence of them."""
+    found = value.split(",") if isinstance(value, str) else value
+    if not isinstance(found, list | tuple | set | frozenset):
+        raise ValueError("is not a list")
+    if not all(isinstance(entry, str) for entry in found):
+        raise ValueError("is not a list of texts")
+    return tuple(entry.strip() for entry in found if entry.strip())
+
+
+def kinds(value: object) -> tuple[str, ...]:
+    """Read a list of span kinds."""
+    found = tuple(dict.fromkeys(kind.upper() for kind in entries(value)))
+    if not set(found) <= set(semconv.SPAN_KINDS):
+        raise ValueError(f"is not a list of {', '.join(semconv.SPAN_KINDS)}")
+    return found
+
+
+def function_target(entry: str) -> FunctionTarget | None:
+    """Split `module:qualified.name`; None where it is not that."""
+    module, _, qualname = (part.strip() for part in entry.partition(":"))
+    *parents, last = qualname.split(".")
+    names = [*module.split("."), *parents, "_" if last == "*" else last]
+    well_formed = all(name.isidentifier() for name in names)
+    return FunctionTarget(module, qualname) if well_formed else None
+
+
+def functions(value: object) -> tuple[str, ...]:
+    """Read a list of functions; those that are well-formed can be kept."""
+    found = entries(value)
+    wrong = [entry for entry in found if not function_target(entry)]
+    if wrong:
+        raise PartlyWrong(
+            f"has entries that are not module:function: {', '.join(map(repr, wrong))}",
+            tuple(entry for entry in found if entry not in wrong),
+        )
+    return found
+
+
+def directory(value: object) -> str | None:
+    """Read a directory's path, or None. Whether it exists is seen when it is used."""
+    if value is None:
+        return None
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ValueError("is not the path of a directory")
+    return path
+
+
+def signal_name(value: object) -> str | None:
+    """Read a signal that a profile may be asked for with, or None.
+
+    Args:
+        value: As `SIGUSR2`, `USR2`, `SIGRTMIN+3` or a number.
+
+    Returns:
+        Its usual name, a key of `SIGNALS`.
+    """
+    if value is None:
+        return None
+    text = "" if isinstance(value, bool) else str(value).strip().upper()
+    if isinstance(value, signal.Signals):
+        text = str(int(value))  # Its text is another one in each minor version.
+    number = SIGNALS.get(text) or SIGNALS.get(f"SIG{text}")
+    if re.fullmatch("[0-9]{1,3}", text):
+        number = int(text)
+    for name, known in SIGNALS.items():
+        if known == number:
+            return name
+    raise ValueError("is not SIGUSR1, SIGUSR2 or one of SIGRTMIN to SIGRTMAX")
