@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the command line gets `rich` from, or says that it is missing."""
+"""Where the command line gets its libraries from, or says that one is missing."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -12,18 +13,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def require_rich() -> None:
-    """Check that tables can be printed.
+def require(*packages: str) -> None:
+    """Check that packages of the extra `cli` can be imported.
 
     Raises:
-        CommandError: The extra is not installed.
+        CommandError: One cannot.
     """
-    try:
-        import rich  # noqa: F401, PLC0415 - only the extra `cli` brings it
-    except ImportError:
-        raise CommandError(
-            "the package 'rich' is missing; pip install 'otel-memory[cli]'"
-        ) from None
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            raise CommandError(
+                f"the package {package!r} is missing; pip install 'otel-memory[cli]'"
+            ) from None
 
 
 def open_console(file: TextIO | None = None, *, width: int | None = None) -> Console:
@@ -32,7 +34,7 @@ def open_console(file: TextIO | None = None, *, width: int | None = None) -> Con
     Raises:
         CommandError: The extra is not installed.
     """
-    require_rich()
+    require("rich")
     from rich import console  # noqa: PLC0415 - only the extra `cli` brings it
 
     class QuietConsole(console.Console):

@@ -6,15 +6,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
-from otel_memory.cli.console import open_console, require_rich
+from otel_memory.cli.console import open_console, require
+from otel_memory.cli.outputs import HTML, OTLP_PROFILES, PPROF, Outputs
 from otel_memory.cli.tables import print_summary
+from otel_memory.recording.details import read_details
 from otel_memory.recording.fold import summarise
+from otel_memory.recording.summary import Summary
 
 
 class ReportCommand:
-    """Say what a recording of `otel-memory run` holds."""
+    """Say what a recording of `otel-memory run` holds.
+
+    otel-memory report run.jsonl
+    otel-memory report run.jsonl --html report.html
+    """
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,17 +31,57 @@ class ReportCommand:
         parser.add_argument(
             "--json", action="store_true", help="print the figures as JSON instead"
         )
+        parser.add_argument(
+            "--html",
+            type=Path,
+            metavar="FILE",
+            help="write a page with charts, tables and a flame graph",
+        )
+        parser.add_argument(
+            "--pprof",
+            type=Path,
+            metavar="FILE",
+            help="write the live heap for pprof, as heap.pb.gz",
+        )
+        parser.add_argument(
+            "--otlp-profiles",
+            type=Path,
+            metavar="FILE",
+            help="write the live heap as OTLP profiles: JSON, or protobuf if FILE ends "
+            "in .pb (experimental: the format still changes)",
+        )
+        parser.add_argument(
+            "--force", action="store_true", help="overwrite files that exist"
+        )
 
     def run(self, arguments: argparse.Namespace) -> int:
-        """Print the summary."""
-        if not arguments.json:
-            require_rich()
-        summary = summarise(arguments.recording)
+        """Print the summary, or write the files that were asked for."""
+        wanted = {
+            HTML: arguments.html,
+            PPROF: arguments.pprof,
+            OTLP_PROFILES: arguments.otlp_profiles,
+        }
+        if any(wanted.values()):
+            # First, for a broken recording must not cost a file that it would replace.
+            details = read_details(arguments.recording)
+            with ExitStack() as stack:
+                outputs = Outputs(stack, wanted, force=arguments.force)
+                lines = outputs.write(details)
+            said = sys.stderr if arguments.json else sys.stdout
+            print(*lines, sep="\n", file=said)
+            if arguments.json:
+                _print_json(details.summary)
+            return 0
         if arguments.json:
-            json.dump(summary.to_dict(), sys.stdout, indent=2)
-            print()
-            for note in summary.notes:
-                print(f"otel-memory: report: note: {note}", file=sys.stderr)
+            _print_json(summarise(arguments.recording))
         else:
-            print_summary(open_console(), summary)
+            require("rich")
+            print_summary(open_console(), summarise(arguments.recording))
         return 0
+
+
+def _print_json(summary: Summary) -> None:
+    json.dump(summary.to_dict(), sys.stdout, indent=2)
+    print()
+    for note in summary.notes:
+        print(f"otel-memory: report: note: {note}", file=sys.stderr)

@@ -4,26 +4,27 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from otel_memory.cli.child import Child, instrumented
-from otel_memory.cli.console import open_console, require_rich
+from otel_memory.cli.console import open_console, require
 from otel_memory.cli.environment import child_environment
 from otel_memory.cli.hints import why_nothing_arrived
 from otel_memory.cli.live import LiveTable
-from otel_memory.cli.tables import print_summary
+from otel_memory.cli.outputs import HTML, JSON, Outputs
+from otel_memory.cli.tables import print_summary, printable
 from otel_memory.errors import CommandError
-from otel_memory.recording.file import RecordingWriter, Start, open_private
-from otel_memory.recording.fold import SummaryBuilder, summarise
+from otel_memory.recording.details import Details, read_details
+from otel_memory.recording.file import RecordingWriter, Start
+from otel_memory.recording.fold import SummaryBuilder
 from otel_memory.recording.otlp import Json
 from otel_memory.recording.receiver import Receiver
 from otel_memory.recording.recorder import Recorder
@@ -60,6 +61,12 @@ class RunCommand:
             help="write the figures as JSON",
         )
         parser.add_argument(
+            "--report",
+            type=Path,
+            metavar="FILE",
+            help="write a page with charts, tables and a flame graph",
+        )
+        parser.add_argument(
             "--force", action="store_true", help="overwrite files that exist"
         )
         parser.add_argument(
@@ -89,15 +96,12 @@ class RunCommand:
 
     def run(self, arguments: argparse.Namespace) -> int:
         """Run the command, then print the summary to standard error."""
-        require_rich()
+        require("rich")
         launched = instrumented(arguments.command)
         with ExitStack() as stack:
             # Before anything runs for hours, to find that its result has no place.
-            json_file = (
-                stack.enter_context(open_private(arguments.json, force=arguments.force))
-                if arguments.json
-                else None
-            )
+            wanted = {JSON: arguments.json, HTML: arguments.report}
+            outputs = Outputs(stack, wanted, force=arguments.force)
             path = arguments.record or _temporary_path(stack)
             start = Start(
                 tuple(redact_command(arguments.command)), os.getcwd(), time.time()
@@ -106,16 +110,26 @@ class RunCommand:
                 start, RecordingWriter(path, start, force=arguments.force)
             )
             exit_code = session.run(launched, arguments)
-            summary = summarise(path)
-            if json_file:
-                json.dump(summary.to_dict(), json_file, indent=2)
-                json_file.write("\n")
+            details = read_details(path)
+            lines = _write(outputs, details)
+        if arguments.record:
+            lines.append(f"Recording: {arguments.record}")
         with suppress(BrokenPipeError):  # Nobody reads it; the exit code stays.
-            _report(summary, arguments)
+            _report(details.summary, arguments, lines)
         return exit_code
 
 
-def _report(summary: Summary, arguments: argparse.Namespace) -> None:
+def _write(outputs: Outputs, details: Details) -> list[str]:
+    try:
+        return outputs.write(details)
+    except CommandError as error:
+        # The summary must still be shown, for a run of hours may not come again.
+        return [f"Error: {error.message}"]
+
+
+def _report(
+    summary: Summary, arguments: argparse.Namespace, lines: Sequence[str]
+) -> None:
     # To standard error: standard output is the command's.
     sys.stdout.flush()
     console = open_console(sys.stderr)
@@ -124,8 +138,8 @@ def _report(summary: Summary, arguments: argparse.Namespace) -> None:
     if not summary.processes:
         for hint in why_nothing_arrived(os.environ, arguments.command):
             console.print(f"Hint: {hint}")
-    if arguments.record:
-        console.print(f"Recording: {arguments.record}", soft_wrap=True)
+    for line in lines:
+        console.print(printable(line), soft_wrap=True)
 
 
 class _Session:

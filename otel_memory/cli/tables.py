@@ -27,10 +27,11 @@ _LIVE_SENTENCE = (
     "Live: bytes born in such spans and not freed at the end of the run, by whomever; "
     "estimated from samples. Growth: live now minus live when first seen."
 )
-_NO_VERDICT_SENTENCE = (
+NO_VERDICT_SENTENCE = (
     "Rows are ranked by live bytes, which is not a verdict: a cache that fills looks "
     "like a leak until it has been watched for long enough."
 )
+"""Said wherever rows are ranked without one."""
 
 
 class Column(NamedTuple):
@@ -59,6 +60,11 @@ def size(size_bytes: int | None, *, signed: bool = False) -> str:
 def number(count: int | None) -> str:
     """Write a count, or that it was not measured."""
     return UNKNOWN if count is None else f"{count:,}"
+
+
+def age(seconds: float | None) -> str:
+    """Write an age, or that it was not measured."""
+    return UNKNOWN if seconds is None else duration(seconds)
 
 
 def _covered(process: Process) -> str:
@@ -112,6 +118,14 @@ _SITE_COLUMNS = (
     Column("Live", lambda site: size(site.live_bytes)),
     Column("Samples", lambda site: number(site.samples), is_wide=True),
     Column("Growth", lambda site: size(site.growth_bytes, signed=True)),
+    Column("Age", lambda site: age(site.age_mean_seconds), is_wide=True),
+)
+_PACKAGE_COLUMNS = (
+    Column("Package", lambda package: package.package, is_name=True),
+    Column("Live", lambda package: size(package.live_bytes)),
+    Column("Importing", lambda package: size(package.import_bytes)),
+    Column("Samples", lambda package: number(package.samples), is_wide=True),
+    Column("Growth", lambda package: size(package.growth_bytes, signed=True)),
 )
 
 
@@ -119,7 +133,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     """Print what a run's recording says."""
     _print_heading(console, summary)
     _print_block(console, "Processes", _PROCESS_COLUMNS, summary.processes)
-    for sentence in _about_the_source(summary):
+    for sentence in about_the_source(summary):
         console.print(sentence)
     completed = [row for row in summary.spans if row.sort == SORT_SPAN and row.count]
     if not completed and summary.processes:
@@ -127,9 +141,11 @@ def print_summary(console: Console, summary: Summary) -> None:
     _print_block(console, "Spans (bytes are self)", ROW_COLUMNS, summary.spans)
     _print_block(console, "Entries (bytes include steps)", ROW_COLUMNS, summary.entries)
     _print_block(console, "Sites", _SITE_COLUMNS, summary.sites)
+    title = "Packages (of the allocating frame)"
+    _print_block(console, title, _PACKAGE_COLUMNS, summary.packages)
     if any(row.live_bytes is not None for row in summary.spans):
         console.print(f"\n{_LIVE_SENTENCE}")
-        console.print(_NO_VERDICT_SENTENCE)
+        console.print(NO_VERDICT_SENTENCE)
     for note in summary.notes:
         console.print(f"Note: {note}")
 
@@ -154,7 +170,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest_seconds} s" if minutes >= 2 else f"{seconds:.0f} s"
 
 
-def _about_the_source(summary: Summary) -> list[str]:
+def about_the_source(summary: Summary) -> list[str]:
+    """Say in sentences what the heap figures leave out, and why."""
     reasons = "; ".join(summary.heap_reasons)
     sources = {process.heap_source for process in summary.processes}
     sentences = []
@@ -165,7 +182,7 @@ def _about_the_source(summary: Summary) -> list[str]:
     if any(_lacks_native(process) for process in summary.processes):
         sentences.append(
             "Native: no. Memory that libraries take with malloc is in RSS, not in "
-            "the tables below."
+            "the heap figures."
         )
     elif summary.processes and sources == {None}:
         sentences.append("otel-memory itself did not report: is it disabled?")
@@ -245,6 +262,6 @@ def _fit(column: Column, row: Any, columns: int) -> str:
     return text
 
 
-def printable(text: str) -> str:
+def printable(text: str, replacement: str = "?") -> str:
     """Replace control characters, which a span's name may bring to a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return "".join(each if each.isprintable() else replacement for each in text)
