@@ -70,7 +70,9 @@ def rows_of(output: str, title: str) -> dict[str, list[str]]:
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
-    assert [kind for kind, _ in BLOCKS] == ["sh", "text", "sh", "sh", "python"]
+    assert [kind for kind, _ in BLOCKS] == [
+        *("sh", "text", "sh", "sh", "python", "python")
+    ]
 
 
 @pytest.mark.extension
@@ -129,8 +131,7 @@ def test_a_service_starts_as_before(tmp_path: Path) -> None:
         OTEL_LOGS_EXPORTER="none",
     )
     for attribute in semconv.SPAN_ATTRIBUTES:
-        if attribute.name != semconv.SPAN_HEAP_TOP_SITES:
-            assert f'"{attribute.name}"' in output
+        assert f'"{attribute.name}"' in output
 
 
 @pytest.mark.extension
@@ -153,14 +154,31 @@ def test_the_commands_of_the_table_run(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     commands = re.findall(r"^\| `(otel-memory [^`]+)` \|", README, re.MULTILINE)
     assert [shlex.split(command)[1] for command in commands] == [
-        "run",
-        "report",
-        "doctor",
+        *("run", "run", "report", "report", "doctor")
     ]
     outputs = [run(command, tmp_path) for command in commands]
-    for output in outputs[:2]:
+    for output in outputs[:3]:
         assert next(iter(rows_of(output, "Spans (bytes are self)"))) == "work"
-    assert "native" in outputs[2]
+    assert "<title>" in (tmp_path / "shop.html").read_text("utf-8")
+    assert (tmp_path / "shop.pb.gz").stat().st_size > 0
+    assert "native" in outputs[4]
+
+
+@pytest.mark.extension
+def test_the_block_that_writes_a_profile_writes_one(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(f"{APP}\n{blocks('python')[1]}\nprint(path)\n")
+    written = run(
+        "opentelemetry-instrument python app.py",
+        tmp_path,
+        OTEL_TRACES_EXPORTER="none",
+        OTEL_METRICS_EXPORTER="none",
+        OTEL_LOGS_EXPORTER="none",
+        TMPDIR=str(tmp_path),
+    )
+    (path,) = tmp_path.glob("otel-memory-*.jsonl")
+    assert str(path) in written
+    output = run(f"otel-memory report {path}", tmp_path)
+    assert next(iter(rows_of(output, "Spans (bytes are self)"))) == "work"
 
 
 def test_the_table_of_span_attributes_is_complete() -> None:
@@ -168,7 +186,6 @@ def test_the_table_of_span_attributes_is_complete() -> None:
         f"| `{each.name}` | {', '.join(filter(None, (each.type, each.unit)))} "
         f"| {each.description} |"
         for each in semconv.SPAN_ATTRIBUTES
-        if each.name != semconv.SPAN_HEAP_TOP_SITES  # not written yet
     ]
     assert table("span attributes").split("\n")[2:] == rows
 
