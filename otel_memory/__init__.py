@@ -13,20 +13,29 @@ if TYPE_CHECKING:
     from otel_memory.figures import MemoryFigures
     from otel_memory.functions import track_memory
     from otel_memory.instrumentor import MemoryInstrumentor
+    from otel_memory.leaks import Assessment, Suspect, assess, suspects
     from otel_memory.snapshot import write_heap_profile
 
 __all__ = [
+    "Assessment",
     "MemoryConfig",
     "MemoryFigures",
     "MemoryInstrumentor",
+    "Suspect",
+    "assess",
+    "suspects",
     "track_memory",
     "write_heap_profile",
 ]
 
 _HOMES = {
+    "Assessment": "otel_memory.leaks",
     "MemoryConfig": "otel_memory.config",
     "MemoryFigures": "otel_memory.figures",
     "MemoryInstrumentor": "otel_memory.instrumentor",
+    "Suspect": "otel_memory.leaks",
+    "assess": "otel_memory.leaks",
+    "suspects": "otel_memory.leaks",
     "track_memory": "otel_memory.functions",
     "write_heap_profile": "otel_memory.snapshot",
 }

@@ -9,9 +9,13 @@ from pathlib import Path
 from opentelemetry.trace import SpanKind
 
 from otel_memory import (
+    Assessment,
     MemoryConfig,
     MemoryFigures,
     MemoryInstrumentor,
+    Suspect,
+    assess,
+    suspects,
     track_memory,
     write_heap_profile,
 )
@@ -90,6 +94,14 @@ def at_a_moment() -> Path:
     write_heap_profile(Path("profile.jsonl"))
     path: Path = write_heap_profile()
     return path
+
+
+def judged() -> str:
+    assessment: Assessment = assess([0.0, 60.0], [1, 2], completed=[0, 9])
+    rate: float | None = assessment.growth_bytes_per_hour
+    found: list[Suspect] = suspects({("s", "e"): [(0.0, 1)]}, {("s", "e"): [9]})
+    print(rate, found)
+    return assessment.state
 
 
 def decorated_signatures_stay() -> None:
