@@ -50,7 +50,10 @@ def take(
         "pairs": [_pair(pair, live_is_known=health is not None) for pair in largest],
         "stacks": stacks,
     }
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    # Half a surrogate pair, of a path that is no UTF-8, is nothing to protobuf; JSON
+    # writes it with the same escape as Python.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _pair(pair: Pair, *, live_is_known: bool) -> dict[str, Any]:

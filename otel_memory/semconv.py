@@ -162,7 +162,8 @@ SPAN_ATTRIBUTES = (
         "string[]",
         "",
         "The source lines that allocated most, at most five, as `shop/cache.py:41 "
-        "get_product_list 118.9 MiB`; on spans that allocated 8 MiB or more.",
+        "get_product_list 118.9 MiB`; on spans that allocated 8 MiB or another "
+        "threshold.",
     ),
 )
 

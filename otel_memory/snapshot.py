@@ -155,7 +155,11 @@ def _rename_to_free(part: Path, path: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         create_private(path).close()  # so it is ours to replace
-        os.replace(part, path)
+        try:
+            os.replace(part, path)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _write_recording(file: IO[str], readout: Readout) -> None:

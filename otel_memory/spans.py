@@ -59,7 +59,10 @@ def _answer_by_index(span_filter: SpanFilter) -> Callable[[str, int], bool]:
 
 def _describe_sites() -> Callable[[list[tuple[Any, int]]], tuple[str, ...]]:
     """Make what turns the stacks that took most within a span into texts."""
-    directory = os.getcwd()
+    try:
+        directory = os.getcwd()
+    except OSError:  # it was removed: files are told in full
+        directory = ""
 
     def describe(shares: list[tuple[Any, int]]) -> tuple[str, ...]:
         taken_bytes: dict[Frame, int] = defaultdict(int)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from otel_memory import semconv
 from otel_memory.heap._off import OffSource
@@ -14,6 +15,19 @@ NO_EXTENSION = (
     "is, or from a wheel for this platform"
 )
 
+SOURCE_TREE = (
+    "otel_memory was imported from its source tree {}, which has no compiled extension "
+    "and hides the package that is installed; start in another directory"
+)
+
+
+def _why_missing() -> str:
+    """Tell a source tree, which hides what is installed, from an installation."""
+    package = Path(__file__).parents[1]
+    if (package / "heap" / "core").is_dir():
+        return SOURCE_TREE.format(package.parent)
+    return NO_EXTENSION
+
 
 def _open_native(sampling: bool) -> HeapSource:
     if sys.implementation.name != "cpython":
@@ -22,7 +36,7 @@ def _open_native(sampling: bool) -> HeapSource:
         from otel_memory.heap import _native  # noqa: PLC0415 - may be missing
     except ImportError as error:
         missing = (error.name or "").endswith("_core") or "_core" in str(error)
-        return OffSource(NO_EXTENSION if missing else str(error))
+        return OffSource(_why_missing() if missing else str(error))
     reason = _native.install()
     return OffSource(reason) if reason else _native.NativeSource(sampling=sampling)
 

@@ -67,6 +67,26 @@ def _child(tracer):
     return counts_before, allocated_before, attributes, _counts(), names
 
 
+def case_a_span_that_is_open_at_a_fork_tells_each_process_its_own_sites():
+    tracer = start(top_sites_threshold_bytes=MIB)
+    kept = []
+
+    def child():
+        children_line = [bytes(MIB) for _ in range(10)]
+        span.end()
+        del children_line
+        return list(span.attributes["otel_memory.heap.top_sites"])
+
+    def parent():
+        kept.extend(bytes(MIB) for _ in range(50))
+
+    with tracer.start_as_current_span("request") as span:
+        parent()
+        (site,) = in_child(child)
+    assert " case_a_span" in site or "child" in site, site
+    assert "parent" in attributes_of("request")["otel_memory.heap.top_sites"][0]
+
+
 def case_a_forked_child_counts_from_zero():
     tracer = start()
     _work(tracer, times=PARENT_SPANS)

@@ -86,9 +86,11 @@ sites_py(const Record *record)
         || record->took == NULL) {
         Py_RETURN_NONE;
     }
+    PyObject *describe = Py_NewRef(describe_sites); /* may be exchanged meanwhile */
     PyObject *list = took_list_py(record);
-    PyObject *sites = list == NULL ? NULL : PyObject_CallOneArg(describe_sites, list);
+    PyObject *sites = list == NULL ? NULL : PyObject_CallOneArg(describe, list);
     Py_XDECREF(list);
+    Py_DECREF(describe);
     if (sites != NULL && (!PyTuple_CheckExact(sites) || PyTuple_GET_SIZE(sites) == 0)) {
         Py_SETREF(sites, Py_NewRef(Py_None));
     }

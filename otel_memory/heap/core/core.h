@@ -52,7 +52,7 @@ typedef enum {
 typedef struct {
     uint64_t count[HISTORY_LEVELS][2]; /* before the moment; newer, older */
     uint32_t ticks[HISTORY_LEVELS][2]; /* 0: nothing yet */
-    uint32_t last_ticks;
+    uint32_t first_ticks, last_ticks;  /* of all completions */
 } History;
 
 /* One (entry, span name, kind) row. Protected by the GIL. */
@@ -108,7 +108,7 @@ typedef struct Record {
         rss_bytes; /* at the start, -1: unknown; then the delta, INT64_MIN: unknown */
     uint64_t entries_started; /* the global count after our start */
     uint32_t started_seconds; /* monotonic */
-    uint16_t pending_count;
+    uint16_t pending_count, pending_room;
     uint8_t sort;
     uint8_t kind;
     bool ended;
@@ -231,6 +231,7 @@ void record_flush_all_py(void);
 void record_reset_counters_py(void);
 int record_init_py(void);
 int64_t record_open_count(void);
+void record_object_is_gone(void);
 size_t record_memory_bytes(void);
 size_t record_memory_bound_bytes(void);
 static inline void
@@ -432,6 +433,17 @@ ticks_now_nopy(void)
     clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
     return (uint32_t)ts.tv_sec * TICKS_PER_SECOND
            + (uint32_t)ts.tv_nsec / (1000000000 / TICKS_PER_SECOND);
+}
+
+static inline double
+uniform_nopy(uint64_t *state) /* in (0, 1]; xorshift64* */
+{
+    uint64_t x = *state;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    *state = x;
+    return (double)((x * 0x2545f4914f6cdd1du) >> 11) * 0x1p-53 + 0x1p-54;
 }
 
 static inline uint32_t

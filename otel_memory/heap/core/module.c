@@ -12,6 +12,9 @@ Record_dealloc(RecordObject *self)
     PyTypeObject *type = Py_TYPE(self);
     if (self->record != NULL) {
         record_abandon_py(self->record);
+        if (self->record->sort == SORT_SPAN) {
+            record_object_is_gone();
+        }
         record_release_nopy(self->record); /* freed at the next drain */
     }
     type->tp_free((PyObject *)self);

@@ -160,8 +160,11 @@ turn_tick_nopy(History *history, uint64_t count, uint32_t now)
 {
     uint32_t before = history->last_ticks;
     history->last_ticks = now;
+    if (before == 0) {
+        history->first_ticks = now;
+    }
     for (int level = 0; level < HISTORY_LEVELS; level++) {
-        if (before >> 2 * level == now >> 2 * level) {
+        if (before != 0 && before >> 2 * level == now >> 2 * level) {
             return; /* and so it is for all longer ones */
         }
         history->count[level][1] = history->count[level][0];
@@ -177,16 +180,18 @@ int64_t
 pair_completed_since(const Pair *pair, uint32_t ticks)
 {
     const History *history = &pair->history;
-    uint32_t now = ticks_now_nopy();
-    uint32_t low_ticks = 0, high_ticks = now;
+    if (ticks < history->first_ticks) {
+        return (int64_t)pair->count;
+    }
+    if (ticks > history->last_ticks) {
+        return 0;
+    }
+    uint32_t low_ticks = history->first_ticks, high_ticks = history->last_ticks + 1;
     uint64_t low = 0, high = pair->count;
     for (int level = 0; level < HISTORY_LEVELS; level++) {
         for (int i = 0; i < 2; i++) {
             uint32_t at = history->ticks[level][i];
-            if (at == 0) {
-                continue; /* not yet */
-            }
-            if (at <= ticks && at >= low_ticks) {
+            if (at != 0 && at <= ticks && at >= low_ticks) {
                 low_ticks = at;
                 low = history->count[level][i];
             } else if (at > ticks && at <= high_ticks) {
@@ -195,12 +200,7 @@ pair_completed_since(const Pair *pair, uint32_t ticks)
             }
         }
     }
-    if (low_ticks == 0) {
-        return (int64_t)pair->count; /* born before the first of them */
-    }
-    double share = high_ticks <= low_ticks
-                       ? 0
-                       : (double)(ticks - low_ticks) / (high_ticks - low_ticks);
+    double share = (double)(ticks - low_ticks) / (high_ticks - low_ticks);
     double then = (double)low + share * (double)(high - low);
     return (int64_t)((double)pair->count - then + 0.5);
 }

@@ -22,7 +22,7 @@ static _Atomic(Record *) graveyard; /* no references left; record_drain_py frees
 static uint64_t entries_started;
 static int64_t entries_open;
 static int64_t records_open;
-static size_t record_count;
+static size_t record_count, object_count, pending_bytes;
 
 int64_t
 record_open_count(void)
@@ -33,16 +33,37 @@ record_open_count(void)
 size_t
 record_memory_bytes(void)
 {
-    return record_count * sizeof(Record) + took_memory_bytes();
+    return record_count * sizeof(Record) + pending_bytes + took_memory_bytes();
 }
 
-/* A sample holds one, and so does an open span, of which there may be any number. */
+/* A sample holds two, its own and its entry's. So does a span object that is alive,
+ * of which there may be any number. */
 size_t
 record_memory_bound_bytes(void)
 {
-    size_t open = (size_t)records_open;
-    return (SAMPLES_MAX + open) * sizeof(Record)
-           + open * (took_memory_bound_bytes + PENDING_MAX * sizeof(Pending));
+    return 2 * (SAMPLES_MAX + object_count) * sizeof(Record)
+           + object_count * (took_memory_bound_bytes + PENDING_MAX * sizeof(Pending));
+}
+
+void
+record_object_is_gone(void)
+{
+    object_count--;
+}
+
+static void
+pending_resize_bytes(Record *entry, uint16_t room)
+{
+    pending_bytes += ((size_t)room - entry->pending_room) * sizeof(Pending);
+    entry->pending_room = room;
+}
+
+static void
+pending_free(Record *entry)
+{
+    free(entry->pending);
+    entry->pending = NULL;
+    pending_resize_bytes(entry, 0);
 }
 
 /* May be the last reference, inside a hook: then only note it. */
@@ -102,8 +123,9 @@ flush_record_py(Record *record, uint64_t count)
     if (entry->pending_count == PENDING_MAX) {
         flush_pending_py(entry);
     }
-    if ((entry->pending_count & (entry->pending_count - 1)) == 0) { /* 0, 1, 2, 4 … */
-        size_t room = entry->pending_count == 0 ? 1 : 2 * (size_t)entry->pending_count;
+    if (entry->pending_count == entry->pending_room) {
+        uint16_t room
+            = entry->pending_room == 0 ? 1 : (uint16_t)(2 * entry->pending_room);
         Pending *pending = realloc(entry->pending, room * sizeof(*pending));
         if (pending == NULL) {
             pair_add_py(pair_of_record_py(record, false, false), count, allocated,
@@ -111,6 +133,7 @@ flush_record_py(Record *record, uint64_t count)
             return;
         }
         entry->pending = pending;
+        pending_resize_bytes(entry, room);
     }
     entry->pending[entry->pending_count++] = (Pending){
         Py_NewRef(record->name), count, allocated, record->peak, record->kind};
@@ -184,6 +207,7 @@ record_abandon_py(Record *record)
         return;
     }
     close_py(record);
+    took_forget_nopy(record);
     Record *parent = record->parent;
     record->parent = NULL;
     if (parent != NULL) {
@@ -216,6 +240,7 @@ record_reset_counters_py(void)
         record->started_seconds = seconds_now_nopy() - NAME_SETTLES_SECONDS;
         record->net = record->peak = 0;
         record->allocated = record->own_allocated = record->flushed_allocated = 0;
+        took_forget_nopy(record);
         while (record->pending_count > 0) {
             record->pending_count--;
             Py_CLEAR(record->pending[record->pending_count].name);
@@ -242,7 +267,7 @@ record_free_py(Record *record)
     if (record->entry != NULL) {
         record_release_nopy(record->entry);
     }
-    free(record->pending);
+    pending_free(record);
     took_forget_nopy(record);
     Py_DECREF(record->name);
     free(record);
@@ -308,6 +333,7 @@ record_new_py(PyTypeObject *type, PyObject *name, int kind, Record *parent)
     record->rss_bytes = rss_read_bytes_nopy();
     records_open++;
     record_count++;
+    object_count++;
     record->next = all_records.next;
     record->previous = &all_records;
     record->next->previous = record;
@@ -348,6 +374,7 @@ record_finish_py(Record *record)
     }
     flush_record_py(record, 1);
     flush_pending_py(record);
+    pending_free(record);
     record_drain_py();
     if (UNLIKELY(stacks_are_full())) {
         stack_drain_py();

@@ -76,17 +76,6 @@ unlock_nopy(BlockKind kind)
     }
 }
 
-static double
-uniform_nopy(uint64_t *state) /* in (0, 1]; xorshift64* */
-{
-    uint64_t x = *state;
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    *state = x;
-    return (double)((x * 0x2545f4914f6cdd1du) >> 11) * 0x1p-53 + 0x1p-54;
-}
-
 static inline double
 probability(double size, double r)
 {
@@ -122,6 +111,9 @@ adapt_rate_nopy(uint64_t samples)
     if (start == 0) {
         atomic_store(&window_start_ns, now);
         return;
+    }
+    if (now < start) {
+        return; /* another thread has begun a window since */
     }
     uint64_t elapsed = now - start;
     if (count < WINDOW_SAMPLES && elapsed < WINDOW_NS) {
@@ -322,7 +314,7 @@ sample_due_nopy(Thread *t, void *block, size_t start, size_t end, BlockKind kind
     }
     PyThreadState *state = state_if_gil_held_nopy();
     Stack *stack = state == NULL ? NULL : stack_capture_nopy(state);
-    if (stack != NULL && record_is_recorded(t->record) && !t->record->ended
+    if (stack != NULL && record_is_recorded(t->record) && !t->record->closed
         && attributes_want_sites()) {
         double bytes = (double)(end - start);
         took_add_nopy(t->record, stack, bytes / probability(bytes, drawn_with));
