@@ -182,7 +182,8 @@ class _Axes:
     """Units that fit what is drawn: ticks stay round numbers, also when zoomed."""
 
     def __init__(self, seconds: Sequence[float], most_bytes: int) -> None:
-        longest_seconds = max(seconds, default=0.0)
+        # A clock that was put back leaves times before the start.
+        longest_seconds = max(0.0, max(seconds, default=0.0))
         self._second, self._time_unit = next(
             (size, unit)
             for size, least, unit in _TIME_UNITS

@@ -8,7 +8,8 @@ opened before anything long begins. One that cannot be finished is removed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple, TextIO, cast
@@ -81,6 +82,7 @@ class Outputs:
     Args:
         stack: Closes them; those that were not written are removed.
         wanted: The path of each kind, or None.
+        recording: What they are made of, which none may replace.
         force: Replace files that are there.
 
     Raises:
@@ -88,9 +90,15 @@ class Outputs:
     """
 
     def __init__(
-        self, stack: ExitStack, wanted: Mapping[Kind, Path | None], *, force: bool
+        self,
+        stack: ExitStack,
+        wanted: Mapping[Kind, Path | None],
+        *,
+        recording: Path | None,
+        force: bool,
     ) -> None:
         asked = {kind: path for kind, path in wanted.items() if path}
+        _require_distinct([*asked.values(), *([recording] if recording else [])])
         for kind in asked:
             kind.check()
         self._files = [
@@ -117,12 +125,29 @@ class Outputs:
         return [f"{kind.title}: {path}" for kind, path, _ in self._files]
 
 
+def _require_distinct(paths: Sequence[Path]) -> None:
+    seen: set[str] = set()
+    for path in paths:
+        real = os.path.realpath(path)
+        if real in seen:
+            raise CommandError(f"{path} is named twice; each file needs its own name")
+        seen.add(real)
+
+
 class _Opened:
     """A file, and whether it is whole."""
 
     def __init__(self, file: IO[str]) -> None:
         self.file = file
         self.is_written = False
+        self._status = os.fstat(file.fileno())
+
+    def is_at(self, path: Path) -> bool:
+        """Tell whether the file is still the one of that name."""
+        try:
+            return os.path.samestat(self._status, path.lstat())
+        except OSError:
+            return False
 
 
 @contextmanager
@@ -134,5 +159,5 @@ def _opened(path: Path, *, force: bool) -> Iterator[_Opened]:
         # What could not be written cannot be flushed either.
         with suppress(OSError):
             opened.file.close()
-        if not opened.is_written:
+        if not opened.is_written and opened.is_at(path):
             path.unlink(missing_ok=True)

@@ -26,6 +26,8 @@ from otel_memory.cli.tables import (
 )
 from otel_memory.recording.details import Details
 from otel_memory.recording.summary import (
+    ENDED_NOT,
+    ENDED_UNREPORTED,
     NOT_ENOUGH_DATA,
     Site,
     Summary,
@@ -111,7 +113,7 @@ def render(details: Details) -> str:
         command=" ".join(summary.command) or "(unknown command)",
         facts=_facts(details),
         headline=_headline(summary),
-        verdict=_VERDICTS.get(summary.verdict.state, summary.verdict.state),
+        verdict=_verdict(summary),
         verdict_state=summary.verdict.state,
         verdict_sentence=_verdict_sentence(summary.verdict),
         tiles=_tiles(summary),
@@ -209,6 +211,18 @@ def _largest_place(sites: Sequence[Site], span: str) -> tuple[str, int]:
     return max(born_bytes.items(), key=lambda item: item[1], default=("", 0))
 
 
+def _verdict(summary: Summary) -> str:
+    state = summary.verdict.state
+    if state == NOT_ENOUGH_DATA and _is_a_moment(summary):
+        return "One moment, no verdict"
+    return _VERDICTS.get(state, state)
+
+
+def _is_a_moment(summary: Summary) -> bool:
+    """Tell a profile that was asked for from a run."""
+    return {process.ended for process in summary.processes} == {ENDED_NOT}
+
+
 def _verdict_sentence(verdict: Verdict) -> str:
     if verdict.growth_bytes_per_hour is None:
         return NO_VERDICT_SENTENCE
@@ -232,14 +246,16 @@ def _tiles(summary: Summary) -> list[Tile]:
         if process.rss_end_bytes is not None and process.rss_start_bytes is not None
     )
     whose = "peak" if len(processes) == 1 else "largest process's peak"
+    end = "RSS" if _is_a_moment(summary) else "RSS at the end"
+    since = f"RSS {_size(rss_growth_bytes, signed=True)}, start to end"
     return [
-        Tile("RSS at the end", _size(end_bytes), f"{whose} {_size(peak_bytes)}"),
+        Tile(end, _size(end_bytes), f"{whose} {_size(peak_bytes)}"),
         Tile("Limit", _size(limit_bytes), _share(peak_bytes, limit_bytes, whose)),
         Tile("Live heap", _size(live_bytes), "Python's, estimated from samples"),
         Tile(
             "Growth of live heap",
             _size(growth_bytes, signed=True),
-            f"RSS {_size(rss_growth_bytes, signed=True)}, start to end",
+            "one moment shows none" if _is_a_moment(summary) else since,
         ),
     ]
 
@@ -267,7 +283,7 @@ def _process_chart(timeline: ProcessTimeline) -> dict[str, Any]:
 
 def _notes(summary: Summary) -> list[str]:
     notes = [*about_the_source(summary), *summary.notes]
-    ends = [process for process in summary.processes if process.ended != "clean"]
+    ends = [each for each in summary.processes if each.ended == ENDED_UNREPORTED]
     if ends:
         notes.append(
             f"{len(ends)} of {len(summary.processes)} processes ended without a last "

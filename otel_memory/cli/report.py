@@ -65,7 +65,12 @@ class ReportCommand:
             # First, for a broken recording must not cost a file that it would replace.
             details = read_details(arguments.recording)
             with ExitStack() as stack:
-                outputs = Outputs(stack, wanted, force=arguments.force)
+                outputs = Outputs(
+                    stack,
+                    wanted,
+                    recording=arguments.recording,
+                    force=arguments.force,
+                )
                 lines = outputs.write(details)
             said = sys.stderr if arguments.json else sys.stdout
             print(*lines, sep="\n", file=said)

@@ -101,7 +101,9 @@ class RunCommand:
         with ExitStack() as stack:
             # Before anything runs for hours, to find that its result has no place.
             wanted = {JSON: arguments.json, HTML: arguments.report}
-            outputs = Outputs(stack, wanted, force=arguments.force)
+            outputs = Outputs(
+                stack, wanted, recording=arguments.record, force=arguments.force
+            )
             path = arguments.record or _temporary_path(stack)
             start = Start(
                 tuple(redact_command(arguments.command)), os.getcwd(), time.time()
@@ -122,9 +124,11 @@ class RunCommand:
 def _write(outputs: Outputs, details: Details) -> list[str]:
     try:
         return outputs.write(details)
+    # The summary must still be shown, for a run of hours may not come again.
     except CommandError as error:
-        # The summary must still be shown, for a run of hours may not come again.
         return [f"Error: {error.message}"]
+    except Exception as error:  # noqa: BLE001 - and the exit code is the command's
+        return [f"Error: a file could not be written: {error!r}"]
 
 
 def _report(

@@ -17,7 +17,7 @@ from otel_memory.cli.cells import (
     size_cell,
     time_cell,
 )
-from otel_memory.cli.tables import duration
+from otel_memory.cli.tables import duration, why_no_span
 from otel_memory.recording.details import Details
 from otel_memory.recording.largest import LargeSpan
 from otel_memory.recording.summary import Package, Process, Row, Site
@@ -66,7 +66,7 @@ _BY_AGE = Column(
     "Live by age",
     "The bar is as long as what is held, from the youngest to the oldest bytes.",
 )
-_GROWTH = Column("Growth", "Live now minus live when first seen.")
+_GROWTH = Column("Growth", "Live now minus live at the first reading.")
 _MEAN_AGE = Column("Mean age", "How long ago the live bytes were born, on average.")
 _COMPLETED = Column(
     "Spans since", "Such spans that have completed since the bytes were born, mean."
@@ -94,7 +94,7 @@ _SITE_COLUMNS = (
     _MEAN_AGE,
     _COMPLETED,
     _SAMPLES,
-    Column("Newest trace", "In which the newest bytes were born.", False),
+    Column("Example trace", "One in which some of it was born.", False),
 )
 _PACKAGE_COLUMNS = (
     Column("Package", "The top-level package of the frame that allocated.", False),
@@ -134,7 +134,7 @@ def sheets(details: Details) -> list[Sheet]:
             "Which step holds memory. Bytes are the span's own, without its children.",
             _ROW_COLUMNS,
             [_row_line(row, _most(summary.spans)) for row in summary.spans],
-            "No span was completed.",
+            why_no_span(summary),
         ),
         _sheet(
             "entries",
@@ -142,7 +142,7 @@ def sheets(details: Details) -> list[Sheet]:
             "Which endpoint or job holds memory. Bytes include all steps within.",
             _ROW_COLUMNS,
             [_row_line(row, _most(summary.entries)) for row in summary.entries],
-            "No span was completed.",
+            why_no_span(summary),
         ),
         _sheet(
             "sites",

@@ -9,7 +9,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_memory.recording.summary import Process, Site, Summary
-from otel_memory.semconv import SORT_SPAN, SOURCE_LOST, SOURCE_NATIVE, SOURCE_OFF
+from otel_memory.semconv import (
+    SORT_SPAN,
+    SOURCE_LOST,
+    SOURCE_NATIVE,
+    SOURCE_OFF,
+    SOURCE_TRACEMALLOC,
+)
 from otel_memory.units import format_bytes
 
 if TYPE_CHECKING:
@@ -24,8 +30,8 @@ _WIDE_COLUMNS = 100
 _INDENT_COLUMNS = 2
 
 _LIVE_SENTENCE = (
-    "Live: bytes born in such spans and not freed at the end of the run, by whomever; "
-    "estimated from samples. Growth: live now minus live when first seen."
+    "Live: bytes born in such spans and not freed yet, by whomever; estimated from "
+    "samples. Growth: live now minus live at the first reading."
 )
 NO_VERDICT_SENTENCE = (
     "Rows are ranked by live bytes, which is not a verdict: a cache that fills looks "
@@ -129,6 +135,14 @@ _PACKAGE_COLUMNS = (
 )
 
 
+def why_no_span(summary: Summary) -> str:
+    """Say why no span is shown: there was none, or nobody counted."""
+    sources = {process.heap_source for process in summary.processes}
+    if sources and sources <= {SOURCE_OFF, SOURCE_TRACEMALLOC, None}:
+        return "Spans are not counted without the native heap source."
+    return "No span was completed."
+
+
 def print_summary(console: Console, summary: Summary) -> None:
     """Print what a run's recording says."""
     _print_heading(console, summary)
@@ -137,7 +151,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(sentence)
     completed = [row for row in summary.spans if row.sort == SORT_SPAN and row.count]
     if not completed and summary.processes:
-        console.print("\nNo span was completed.")
+        console.print(f"\n{why_no_span(summary)}")
     _print_block(console, "Spans (bytes are self)", ROW_COLUMNS, summary.spans)
     _print_block(console, "Entries (bytes include steps)", ROW_COLUMNS, summary.entries)
     _print_block(console, "Sites", _SITE_COLUMNS, summary.sites)

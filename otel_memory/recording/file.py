@@ -201,7 +201,7 @@ class RecordingReader:
             raise CommandError(
                 f"{self._path} has schema {schema}, and this otel-memory reads {SCHEMA}"
             )
-        command = event.attributes.get(ATTR_COMMAND) or []
+        command = _list(event.attributes.get(ATTR_COMMAND))
         return Start(
             tuple(str(word) for word in command if word is not None),
             str(event.attributes.get(ATTR_DIRECTORY) or ""),
@@ -227,7 +227,9 @@ class RecordingReader:
                 end = next(_events_of(line, EVENT_ENDED), None)
                 if end is not None:
                     self.end = end.attributes
-                    self.notes += [str(n) for n in end.attributes.get(ATTR_NOTES) or []]
+                    self.notes += [
+                        str(n) for n in _list(end.attributes.get(ATTR_NOTES))
+                    ]
                 else:
                     yield line
         if broken is not None:
@@ -250,3 +252,7 @@ def _parse(raw: bytes) -> Json | None:
 def _events_of(line: Json | None, name: str) -> Iterator[Event]:
     if line is not None and any(dicts(line, "resourceLogs")):
         yield from (event for event in events(line) if event.name == name)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -7,13 +7,13 @@ So a recording need not fit into memory, and a run can be summed up as it goes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from otel_memory import semconv
 from otel_memory.recording.file import ATTR_DURATION, RecordingReader, Start
 from otel_memory.recording.growth import GrowthSeries
-from otel_memory.recording.numbers import finite_number
+from otel_memory.recording.numbers import finite_number, signed_size, size
 from otel_memory.recording.otlp import Json, Point, events, points
 from otel_memory.recording.profile import PairFigures, PairKey, Profile, read_profile
 from otel_memory.recording.rows import Pair, entries_of, spans_of, suspects_of
@@ -67,24 +67,25 @@ class _ProcessSeries:
             if reader:
                 reader(self, those)
             elif metric in _LAST_METRICS:
-                self.last[metric] = {_pair_key(p): int(p.value) for p in those}
+                self.last[metric] = dict(_known(those))
         if semconv.SPAN_LIVE.name in by_metric:
             self._live.add(self.last[semconv.SPAN_LIVE.name])
 
     def read_rss(self, those: list[Point]) -> None:
         """Take the resident set size."""
-        rss_bytes = int(those[-1].value)
-        self.rss_bytes[1:] = [rss_bytes]
-        self.rss_peak_bytes = largest_known([self.rss_peak_bytes, rss_bytes])
+        rss_bytes = size(those[-1].value)
+        if rss_bytes is not None:
+            self.rss_bytes[1:] = [rss_bytes]
+            self.rss_peak_bytes = largest_known([self.rss_peak_bytes, rss_bytes])
 
     def read_process_peak(self, those: list[Point]) -> None:
         """Take the kernel's own high-water mark."""
-        peak_bytes = int(those[-1].value)
+        peak_bytes = size(those[-1].value)
         self.rss_peak_bytes = largest_known([self.rss_peak_bytes, peak_bytes])
 
     def read_limit(self, those: list[Point]) -> None:
         """Take the limit."""
-        self.limit_bytes = int(those[-1].value)
+        self.limit_bytes = size(those[-1].value)
 
     def read_source(self, those: list[Point]) -> None:
         """Take the heap source; the newest where it has changed."""
@@ -92,9 +93,8 @@ class _ProcessSeries:
 
     def read_span_peaks(self, those: list[Point]) -> None:
         """Take the largest spans, which the gauge forgets after a while."""
-        for point in those:
-            key = _pair_key(point)
-            self._peak_bytes[key] = max(self._peak_bytes.get(key, 0), int(point.value))
+        for key, peak_bytes in _known(those):
+            self._peak_bytes[key] = max(self._peak_bytes.get(key, 0), peak_bytes)
 
     def source_attribute(self, name: str) -> object:
         """Read one attribute of the heap source."""
@@ -165,6 +165,14 @@ _READERS: dict[str, Callable[[_ProcessSeries, list[Point]], None]] = {
     semconv.HEAP_SOURCE.name: _ProcessSeries.read_source,
     semconv.SPAN_PEAK.name: _ProcessSeries.read_span_peaks,
 }
+
+
+def _known(those: Iterable[Point]) -> Iterator[tuple[PairKey, int]]:
+    """Give what fits into OTLP's integers; a recording may have been edited."""
+    for point in those:
+        value = signed_size(point.value)
+        if value is not None:
+            yield _pair_key(point), value
 
 
 def _pair_key(point: Point) -> PairKey:

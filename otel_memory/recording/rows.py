@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from otel_memory import semconv
@@ -83,7 +83,7 @@ def _row(key: _RowKey, group: list[Pair], counted: list[Pair]) -> Row:
     count = add_known(pair.count for pair in counted)
     if count is None and any(pair.count is not None for pair in group):
         count = 0  # Spans are counted, and no entry span has completed yet.
-    ages = ages_of([stack for pair in group for stack in pair.stacks])
+    ages = ages_of([stack for pair in group for stack in _rated(pair, count)])
     return Row(
         sort=key.sort,
         name=key.name,
@@ -98,6 +98,23 @@ def _row(key: _RowKey, group: list[Pair], counted: list[Pair]) -> Row:
         completed_mean=ages.completed_mean,
         live_bytes_by_age=ages.live_bytes_by_age,
     )
+
+
+def _rated(pair: Pair, count: int | None) -> Iterable[Stack]:
+    """Rate what has completed since by the row's spans, not by the pair's.
+
+    An entry with 200 queries completes once while they complete 200 times; the rate
+    over the whole run stands for the rate since.
+    """
+    if not count or not pair.count:
+        return pair.stacks
+    factor = count / pair.count
+    return [
+        stack
+        if stack.completed_mean is None
+        else replace(stack, completed_mean=stack.completed_mean * factor)
+        for stack in pair.stacks
+    ]
 
 
 def suspects_of(pairs: list[Pair]) -> tuple[Suspect, ...]:

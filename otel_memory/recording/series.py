@@ -63,11 +63,7 @@ class ProfileSeries:
         self.stacks_by_site = _group(profile.stacks, self._site_of)
         self.stacks_by_package = _group(profile.stacks, _package_of)
         self._pair_growth.add(
-            {
-                key: figures.live_bytes
-                for key, figures in profile.pairs.items()
-                if figures.live_bytes is not None
-            }
+            {key: figures.live_bytes for key, figures in profile.pairs.items()}
         )
         compared = heapq.nlargest(
             _STACKS_COMPARED_MAX, profile.stacks, key=lambda stack: stack.live_bytes
@@ -76,15 +72,15 @@ class ProfileSeries:
         self._package_growth.add(_bytes_by(compared, _package_of))
 
     def pair_growth_bytes(self, key: PairKey) -> int | None:
-        """Give the growth since the pair was first seen; None if seen once."""
+        """Give the growth since the first profile; None if there is no other."""
         return self._pair_growth.growth(key)
 
     def site_growth_bytes(self, key: SiteKey) -> int | None:
-        """Give the growth since the site was first seen; None if seen once."""
+        """Give the growth since the first profile; None if there is no other."""
         return self._site_growth.growth(key)
 
     def package_growth_bytes(self, package: str) -> int | None:
-        """Give the growth since the package was first seen; None if seen once."""
+        """Give the growth since the first profile; None if there is no other."""
         return self._package_growth.growth(package)
 
     def _site_of(self, stack: Stack) -> SiteKey:

@@ -52,15 +52,23 @@ def pair_of(name, entry=None):
     )
 
 
-def write_recording(path, names=EVIL_NAMES, *, ages=True, stop_at=2):
+def write_recording(
+    path,
+    names=EVIL_NAMES,
+    *,
+    ages=True,
+    stop_at=2,
+    start_seconds=START_SECONDS,
+    on_demand=False,
+):
     """Write what a run would have left: each name holds less than the one before."""
     writer = RecordingWriter(
-        path, Start(("python", "app.py", *names[:2]), "/srv/app", START_SECONDS)
+        path, Start(("python", "app.py", *names[:2]), "/srv/app", start_seconds)
     )
     for reading in range(1, stop_at + 1):
         writer.write(_metrics(names, reading, stop_at))
     writer.write(_spans(names))
-    writer.write(_profile(names, ages=ages))
+    writer.write(_profile(names, ages=ages, on_demand=on_demand))
     writer.close(0, ["A note with <b>HTML</b>."])
     return path
 
@@ -121,7 +129,7 @@ def _spans(names):
     return {"resourceSpans": [{"resource": _resource(), "scopeSpans": [scope]}]}
 
 
-def _profile(names, *, ages):
+def _profile(names, *, ages, on_demand):
     pairs, stacks = [], []
     for index, name in enumerate(names):
         pair = {"sort": "span", "span": name, "kind": "SERVER", "entry": name}
@@ -153,7 +161,12 @@ def _profile(names, *, ages):
         "eventName": semconv.EVENT_HEAP_PROFILE,
         "timeUnixNano": _nanoseconds(5),
         "body": {"stringValue": json.dumps(body)},
-        "attributes": write_attributes({semconv.ATTR_PROFILE_FINAL: True}),
+        "attributes": write_attributes(
+            {
+                semconv.ATTR_PROFILE_FINAL: not on_demand,
+                semconv.ATTR_PROFILE_ON_DEMAND: on_demand,
+            }
+        ),
     }
     scope = {"logRecords": [record]}
     return {"resourceLogs": [{"resource": _resource(), "scopeLogs": [scope]}]}

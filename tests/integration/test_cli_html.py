@@ -309,6 +309,43 @@ def test_files_are_private_and_not_replaced_unasked(recording, html, option):
     assert html.stat().st_size > 100
 
 
+def test_no_file_is_written_over_another_of_the_same_command(recording, html):
+    before = recording.read_bytes()
+    for options in (
+        ("--html", recording),
+        ("--html", html, "--pprof", html),
+        ("--html", html, "--pprof", html.parent / "." / html.name),
+    ):
+        done = cli("report", recording, *options, "--force")
+        assert "is named twice" in one_line(done)
+    assert recording.read_bytes() == before
+    assert not html.exists()
+    command = ("--", sys.executable, "-c", "open('ran', 'w')")
+    done = cli(*("run", "--record", html, "--report", html, *command), cwd=html.parent)
+    assert "is named twice" in one_line(done)
+    assert not (html.parent / "ran").exists()
+
+
+def test_times_before_the_start_have_a_page(tmp_path, html):
+    """Of a clock that was put back during the run."""
+    recording = write_recording(tmp_path / "run.jsonl", start_seconds=2e9)
+    assert cli("report", recording, "--html", html).returncode == 0
+
+
+def test_a_profile_of_one_moment_is_no_run(tmp_path, html):
+    recording = write_recording(
+        tmp_path / "run.jsonl", ["work"], stop_at=1, on_demand=True
+    )
+    cli("report", recording, "--html", html)
+    text = " ".join(Page(html.read_text()).text_of("p"))
+    assert "One moment, no verdict" in html.read_text()
+    for wrong in ("at the end", "ended without", "Too short"):
+        assert wrong not in text
+        assert (
+            wrong not in html.read_text().rpartition("<body")[2].partition("<script")[0]
+        )
+
+
 def test_run_does_not_begin_what_it_could_not_report(tmp_path, html):
     html.write_text("precious")
     command = [sys.executable, "-c", f"open({str(tmp_path / 'started')!r}, 'w')"]

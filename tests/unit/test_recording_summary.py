@@ -185,7 +185,7 @@ def test_the_peak_is_the_largest_reading_of_any_process():
     assert only(figures["spans"])["peak_bytes_max"] == 90
 
 
-def test_growth_is_live_now_minus_live_when_first_seen_summed_over_processes():
+def test_growth_is_live_now_minus_live_at_first_summed_over_processes():
     figures = summed(
         report(1, by_pair(semconv.SPAN_LIVE, {LIST: 10})),
         report(1, by_pair(semconv.SPAN_LIVE, {LIST: 25, NO_SPAN: 7})),
@@ -193,7 +193,30 @@ def test_growth_is_live_now_minus_live_when_first_seen_summed_over_processes():
         report(2, by_pair(semconv.SPAN_LIVE, {LIST: 96})),
     )
     assert only(figures["spans"], sort="span")["growth_bytes"] == 15 - 4
-    assert only(figures["spans"], sort="no-span")["growth_bytes"] is None
+    # Nothing was there at the first reading.
+    assert only(figures["spans"], sort="no-span")["growth_bytes"] == 7
+
+
+def test_one_reading_says_nothing_about_growth():
+    figures = summed(report(1, by_pair(semconv.SPAN_LIVE, {LIST: 10})))
+    assert only(figures["spans"], sort="span")["growth_bytes"] is None
+
+
+def test_an_entrys_completions_are_its_own():
+    """However often its steps complete meanwhile."""
+    counts = {LIST: 200, ENTRY: 20}
+    stack = aged(LIST, 50, completed_mean=100.0)
+    figures = summed(
+        report(1, by_pair(semconv.SPAN_COUNT, counts)), profile(1, {"stacks": [stack]})
+    )
+    assert only(figures["spans"], name="get_product_list")["completed_mean"] == 100
+    assert only(figures["entries"], name="GET /recommend")["completed_mean"] == 10
+
+
+def test_numbers_that_are_no_sizes_are_left_out():
+    huge = {LIST: 10**3000, ENTRY: 5}
+    figures = summed(report(1, by_pair(semconv.SPAN_LIVE, huge)))
+    assert [row["live_bytes"] for row in figures["spans"]] == [5]
 
 
 def test_spans_are_summed_over_entries_and_entries_over_their_spans():
@@ -385,7 +408,7 @@ def test_packages_are_summed_over_processes_with_what_their_imports_hold():
     assert [tuple(package.values()) for package in figures["packages"]] == [
         ("(own code)", 100, 1, None, 0),
         ("numpy", 67, 3, 27, 7),
-        ("(native)", 2, 1, None, 0),
+        ("(native)", 2, 1, 2, 0),
     ]
     assert list(figures["packages"][0]) == [
         "package",
