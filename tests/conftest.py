@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures.thread  # noqa: F401
 import importlib.util
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,10 @@ def extension_file() -> str | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to test another build than the one that was asked for."""
+    # What a shell starts in the background ignores interrupts, and so would every
+    # process that a test starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     package = Path(_guard.__file__).parent
     if os.environ.get(INSTALLED_VARIABLE) and package.is_relative_to(
         ROOT / package.name
