@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from otel_memory.cli import flame
-from otel_memory.cli.cells import UNKNOWN, age_labels, visible
+from otel_memory.cli.cells import UNKNOWN, age_labels, size_cell, visible
 from otel_memory.cli.charts import flame_figure, live_figure, process_figure
 from otel_memory.cli.sheets import sheets
 from otel_memory.cli.tables import (
@@ -247,21 +247,21 @@ def _tiles(summary: Summary) -> list[Tile]:
     )
     whose = "peak" if len(processes) == 1 else "largest process's peak"
     end = "RSS" if _is_a_moment(summary) else "RSS at the end"
-    since = f"RSS {_size(rss_growth_bytes, signed=True)}, start to end"
+    since = f"RSS {size_cell(rss_growth_bytes, signed=True).text}, start to end"
     return [
-        Tile(end, _size(end_bytes), f"{whose} {_size(peak_bytes)}"),
-        Tile("Limit", _size(limit_bytes), _share(peak_bytes, limit_bytes, whose)),
-        Tile("Live heap", _size(live_bytes), "Python's, estimated from samples"),
+        Tile(end, size_cell(end_bytes).text, f"{whose} {size_cell(peak_bytes).text}"),
+        Tile(
+            "Limit", size_cell(limit_bytes).text, _share(peak_bytes, limit_bytes, whose)
+        ),
+        Tile(
+            "Live heap", size_cell(live_bytes).text, "Python's, estimated from samples"
+        ),
         Tile(
             "Growth of live heap",
-            _size(growth_bytes, signed=True),
+            size_cell(growth_bytes, signed=True).text,
             "one moment shows none" if _is_a_moment(summary) else since,
         ),
     ]
-
-
-def _size(size_bytes: int | None, *, signed: bool = False) -> str:
-    return UNKNOWN if size_bytes is None else format_bytes(size_bytes, signed=signed)
 
 
 def _share(peak_bytes: int | None, limit_bytes: int | None, whose: str) -> str:
@@ -276,7 +276,7 @@ def _process_chart(timeline: ProcessTimeline) -> dict[str, Any]:
     peak_bytes = largest_known(timeline.rss_bytes)
     pid = UNKNOWN if timeline.pid is None else timeline.pid
     return {
-        "label": f"Process {pid} (peak {_size(peak_bytes)})",
+        "label": f"Process {pid} (peak {size_cell(peak_bytes).text})",
         "figure": process_figure(timeline),
     }
 

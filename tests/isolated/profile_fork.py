@@ -8,9 +8,9 @@ import gc
 import os
 import signal
 import threading
-import traceback
 import warnings
 
+from _fork import fork_and_wait, gate
 from _profile import (
     KIB,
     Domain,
@@ -39,9 +39,6 @@ RATE_BYTES = KIB
 SIZES = (67, 2_967)  # a pool's and RAW's; 33 bytes more with the head of bytes
 COUNT = 1_000
 HELD = [block_bytes(size + 33) for size in SIZES] * (COUNT // len(SIZES))
-# Unlike the C library's the sanitizer's allocator does not survive a fork in the
-# middle of another thread's malloc: there all threads wait while a child is made.
-gate = threading.RLock() if _core.SANITIZED else contextlib.nullcontext()
 
 
 def pieces(number):
@@ -80,21 +77,9 @@ def in_child(inherited, before, own):
     read_health()
 
 
-def fork_and_wait(*arguments):
-    with gate:
-        child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
-                in_child(*arguments)
-            code = 0
-        except BaseException:  # noqa: BLE001 - the parent sees the exit code
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert status == 0, f"a child ended with {status}"
+def in_quiet_child(*arguments):
+    with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+        in_child(*arguments)
 
 
 def case_inherited():
@@ -113,7 +98,7 @@ def case_inherited():
         threads.start(allocate, stop, number)
     try:
         for _ in range(FORKS):
-            fork_and_wait(inherited, row[1:], own)
+            fork_and_wait(in_quiet_child, inherited, row[1:], own)
             # What the child bore and freed is not the parent's to know.
             rows = rows_by_name()
             assert rows["inherited"] == row, rows

@@ -15,9 +15,9 @@ import os
 import signal
 import sys
 import threading
-import traceback
 import warnings
 
+from _fork import fork_and_wait, gate
 from _profile import (
     Domain,
     install,
@@ -40,9 +40,6 @@ PAUSE_SECONDS = 0.003
 """Of a thread now and then: the machine is to do the reading as well."""
 SOURCES = []
 raw = Domain("raw", with_gil=False)
-gate = threading.RLock() if _core.SANITIZED else contextlib.nullcontext()
-"""Unlike the C library's the sanitizer's allocator does not survive a fork in the
-middle of another thread's malloc: there all threads wait while a child is made."""
 
 
 def start():
@@ -178,18 +175,7 @@ def case_in_forked_children():
     rounds = 5
     with allocating(4):
         for _ in range(ROUNDS // rounds):
-            with gate:
-                child = os.fork()
-            if child == 0:
-                code = 1
-                try:
-                    in_child(rounds)
-                    code = 0
-                except BaseException:  # noqa: BLE001 - the parent sees the exit code
-                    traceback.print_exc()
-                finally:
-                    os._exit(code)
-            assert os.waitpid(child, 0)[1] == 0, "a child crashed"
+            fork_and_wait(in_child, rounds)
             thin_again()
 
 

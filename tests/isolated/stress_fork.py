@@ -6,14 +6,13 @@ Each reads its profiles, allocates, starts a thread, and forks once more.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import signal
 import threading
-import traceback
 import warnings
 
+from _fork import fork_and_wait, gate
 from _stress import (
     SECONDS,
     Threads,
@@ -31,9 +30,6 @@ raw = ctypes.CDLL(ctypes.pythonapi._name)
 raw.PyMem_RawMalloc.restype = ctypes.c_void_p
 raw.PyMem_RawFree.restype, raw.PyMem_RawFree.argtypes = None, (ctypes.c_void_p,)
 stop = threading.Event()
-# Unlike the C library's the sanitizer's allocator does not survive a fork in the
-# middle of another thread's malloc: there all threads wait while a child is made.
-gate = threading.RLock() if _core.SANITIZED else contextlib.nullcontext()
 
 
 def allocate(number):
@@ -59,23 +55,7 @@ def in_child(generation):
     assert any(row[0] == "span" for row in rows)
     del kept
     if generation:
-        fork_and_wait(generation - 1)
-
-
-def fork_and_wait(generation):
-    with gate:
-        child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            in_child(generation)
-            code = 0
-        except BaseException:  # noqa: BLE001 - the parent sees the exit code
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert status == 0, f"a child of generation {generation} ended with {status}"
+        fork_and_wait(in_child, generation - 1)
 
 
 install()
@@ -87,7 +67,7 @@ forks = 0
 try:
     for number in rounds(2 * SECONDS):
         with span("fork parent"):
-            fork_and_wait(number % 2)
+            fork_and_wait(in_child, number % 2)
         forks += 1
         thin_constantly()
         read_all()
