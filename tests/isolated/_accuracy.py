@@ -10,6 +10,7 @@ import logging
 import sys
 from typing import NamedTuple
 
+from _profile import LEFT_SAMPLES
 from _tools import ALLOCATED, DELTA, OWN, PEAK, assert_close, attributes_of, say
 
 from otel_memory.heap import _core
@@ -94,6 +95,12 @@ def live_of(*names):
     """Bytes and samples of all rows of these names, those after the end included."""
     rows = [row for row in _core.pairs() if row[1] in names]
     return sum(row[7] for row in rows), sum(row[8] for row in rows)
+
+
+def assert_all_freed(*names):
+    """Nothing that these spans bore is live, but what the interpreter itself keeps."""
+    live_bytes, samples = live_of(*names)
+    assert samples <= LEFT_SAMPLES, (live_bytes, samples)
 
 
 def warm_up(tracer, make):

@@ -9,6 +9,7 @@ from itertools import repeat
 from _accuracy import (
     EMPTY_SPAN_BYTES,
     Expected,
+    assert_all_freed,
     check,
     live_of,
     run,
@@ -108,7 +109,7 @@ def case_kept(kind):
     # and five standard deviations are allowed.
     assert_close(alive, size, share=0.01 if samples == 1 else 5 / samples**0.5)
     kept.clear()
-    assert live_of("keeps") == (0, 0)
+    assert_all_freed("keeps")
 
 
 def case_freed(kind):
@@ -123,7 +124,7 @@ def case_freed(kind):
         del made
     check("frees", Expected(0, size, size), churn=churn + EMPTY_SPAN_BYTES)
     assert abs(attributes_of("frees")[DELTA]) <= FREED_BYTES
-    assert live_of("frees") == (0, 0)
+    assert_all_freed("frees")
 
 
 def case_freed_by_another_span(kind):
@@ -137,8 +138,8 @@ def case_freed_by_another_span(kind):
     with tracer.start_as_current_span("frees"):
         del made
     check("frees", Expected(-size, 0, 0))
-    assert live_of("keeps") == (0, 0)
-    assert live_of("frees") == (0, 0)
+    assert_all_freed("keeps")
+    assert_all_freed("frees")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import statistics
 import sys
 from itertools import repeat
 
-from _accuracy import live_of, run, size_in_heap, warm_up
+from _accuracy import assert_all_freed, run, size_in_heap, warm_up
 from _tools import assert_close, core_pairs, metric_points, say, start
 
 from otel_memory.heap import _core
@@ -49,7 +49,7 @@ def case_within_ten_per_cent():
         assert row.samples >= MANY
         assert_close(row.live, held, share=SHARE)
         del kept[name]
-        assert live_of(name) == (0, 0)
+        assert_all_freed(name)
 
 
 def case_by_pair():
@@ -81,7 +81,7 @@ def case_by_pair():
             assert samples >= MANY
             assert_close(alive, held, share=SHARE)
     kept.clear()
-    assert live_of(*SIZES) == (0, 0)
+    assert_all_freed(*SIZES)
 
 
 def case_unbiased():
