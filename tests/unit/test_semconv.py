@@ -91,10 +91,11 @@ def test_a_row_is_named_in_our_namespace_and_described(
 
 
 def test_kinds_complete_the_names_of_a_meters_methods() -> None:
-    source = Path(semconv.__file__).read_text(encoding="utf-8")
+    sources = Path(semconv.__file__).parent.glob("*.py")
     assert "opentelemetry" not in {
         name.split(".")[0]
-        for node in ast.walk(ast.parse(source))
+        for source in sources
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in [getattr(node, "module", None) or node.names[0].name]
     }
