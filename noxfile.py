@@ -20,6 +20,8 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 ASAN_EXIT_CODE = 99
+# The tests wait for processes more than they compute.
+IN_PARALLEL = ["--numprocesses=2", "--dist=worksteal", "-m", "not leak"]
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -80,14 +82,14 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, with the extension."""
     _install_wheel(session, _group("tests"))
-    _pytest(session)
+    _pytest(session, *IN_PARALLEL)
 
 
 @nox.session(python=NEWEST, name="tests-without-extension")
 def tests_without_extension(session: nox.Session) -> None:
     """The tests that need no extension, on a wheel built without a compiler."""
     _install_wheel(session, _group("tests"), extension=False)
-    _pytest(session, extension=False)
+    _pytest(session, *IN_PARALLEL, extension=False)
 
 
 @nox.session(python="3.12")

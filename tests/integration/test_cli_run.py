@@ -12,7 +12,6 @@ import stat
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 from contextlib import suppress
 
@@ -348,8 +347,7 @@ def test_no_live_table_on_request():
     assert "\x1b7" not in written
 
 
-def test_the_tests_leave_nothing_behind():
-    left = [
-        n for n in os.listdir(tempfile.gettempdir()) if n.startswith("otel-memory-")
-    ]
-    assert left == []
+def test_a_run_leaves_nothing_behind(tmp_path):
+    done = cli("run", "--", sys.executable, "-c", "", env=environment(TMPDIR=tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert os.listdir(tmp_path) == []

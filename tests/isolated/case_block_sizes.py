@@ -9,6 +9,7 @@ stays RAW whatever it becomes; a pool block that loses a quarter or less stays.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 
 from _tools import MIB, core_pairs, say, start
@@ -133,6 +134,8 @@ def growth_is_what_was_added(domain):
         domain.free(domain.blocks[i])
 
 
+gc.collect()
+gc.disable()  # garbage of the imports would be freed in the middle of a measurement
 for prefix in ("PyMem_Raw", "PyMem_", "PyObject_"):
     growth_is_what_was_added(Domain(prefix))
     each_way(Domain(prefix), sizes=(0, 16, 600), warms_up=True)
