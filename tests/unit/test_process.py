@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readings of the operating system, on recorded trees and on this process."""
+"""Readings of the process itself, on recorded trees and on this process."""
 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,8 @@ import psutil
 import pytest
 
 from otel_memory.process import (
+    Details,
+    Faults,
     ProcfsReadings,
     PsutilReadings,
     Resident,
@@ -34,9 +38,23 @@ def recorded(tree: str) -> ProcfsReadings:
 def test_the_recorded_worker_is_read_exactly() -> None:
     worker = recorded("proc/worker")
     assert worker.resident() == Resident(30720 * PAGE_BYTES, 25600 * PAGE_BYTES)
+    assert worker.virtual_bytes() == 81920 * PAGE_BYTES
     assert worker.peak_bytes() == 128 * MIB
+    # What the process waited for before, and what its children faulted, is not ours.
+    assert worker.faults() == Faults(minor=2981, major=11)
     started_seconds = 120300 / os.sysconf("SC_CLK_TCK")
     assert worker.uptime_seconds() == pytest.approx(1300.5 - started_seconds)
+    private_kib = 6144 + 97280 + 2048
+    assert worker.details() == Details(private_kib * 1024, 110080 * 1024, 5 * MIB)
+
+
+def test_a_kernel_without_huge_pages_has_none(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / "proc/worker", tmp_path, dirs_exist_ok=True)
+    rollup = tmp_path / "proc/self/smaps_rollup"
+    lines = rollup.read_text().splitlines(keepends=True)
+    rollup.write_text("".join(line for line in lines if "Hugetlb" not in line))
+    details = ProcfsReadings(str(tmp_path)).details()
+    assert details == Details((6144 + 97280) * 1024, 110080 * 1024, 5 * MIB)
 
 
 @pytest.mark.parametrize("tree", ["proc/cut-short", "proc/vanished"])
@@ -44,9 +62,15 @@ def test_what_is_cut_short_or_gone_is_none(tree: str) -> None:
     readings = recorded(tree)
     assert readings.resident() is None
     assert readings.peak_bytes() is None
+    assert readings.virtual_bytes() is None
     assert readings.uptime_seconds() is None
+    assert readings.faults() is None
+    assert readings.details() is None
     assert readings.limit_bytes() is None
     assert readings.container_usage_bytes() is None
+    assert readings.limit_usage_bytes() is None
+    assert readings.limit_events() is None
+    assert readings.pressure() is None
 
 
 @pytest.mark.parametrize(
@@ -66,61 +90,6 @@ def test_anonymous_memory_is_never_negative(tmp_path: Path) -> None:
     assert StatmReader(str(tmp_path)).read() == Resident(5 * PAGE_BYTES, 0)
 
 
-@pytest.mark.parametrize(
-    ("tree", "limit_mib", "usage_mib"),
-    [
-        ("v2-container", 512, 200),
-        ("v2-unlimited", None, 70),
-        # The smallest limit holds, and the usage is that of the group it holds for.
-        ("v2-nested", 256, 180),
-        ("v2-outside-namespace", 64, 10),
-        ("v2-two-mounts", 300, 20),
-        ("v2-space-in-mount", 128, 11),
-        ("v1-unlimited", None, 33),
-        ("v1-unlimited-64k-pages", None, 800),
-        ("v1-nested", 128, 120),
-        ("v1-docker", 96, 40),
-        ("v1-other-tree-mounted", 97, 41),
-        ("v1-vanished-group", 700, 60),
-        ("hybrid", 400, 44),
-        ("not-mounted", None, None),
-    ],
-)
-def test_the_containers_limit_and_usage(
-    tree: str, limit_mib: int | None, usage_mib: int | None
-) -> None:
-    readings = recorded(f"cgroup/{tree}")
-    limit_bytes, usage_bytes = readings.limit_bytes(), readings.container_usage_bytes()
-    assert limit_bytes == (None if limit_mib is None else limit_mib * MIB)
-    assert usage_bytes == (None if usage_mib is None else usage_mib * MIB)
-
-
-def test_a_limit_that_changes_in_a_running_container_is_seen(tmp_path: Path) -> None:
-    shutil.copytree(FIXTURES / "cgroup/v2-nested", tmp_path, dirs_exist_ok=True)
-    readings = ProcfsReadings(str(tmp_path))
-    assert readings.limit_bytes() == 256 * MIB
-    (tmp_path / "sys/fs/cgroup/kube/pod/memory.max").write_text("max\n")
-    assert readings.limit_bytes() == 1024 * MIB
-
-
-def test_a_process_that_is_moved_to_another_group_is_followed(tmp_path: Path) -> None:
-    shutil.copytree(FIXTURES / "cgroup/v2-nested", tmp_path, dirs_exist_ok=True)
-    readings = ProcfsReadings(str(tmp_path))
-    assert readings.limit_bytes() == 256 * MIB
-    (tmp_path / "proc/self/cgroup").write_text("0::/kube\n")
-    assert readings.limit_bytes() == 2048 * MIB
-
-
-def test_a_mount_table_that_could_not_be_read_is_read_again(tmp_path: Path) -> None:
-    shutil.copytree(FIXTURES / "cgroup/v2-container", tmp_path, dirs_exist_ok=True)
-    mountinfo = tmp_path / "proc/self/mountinfo"
-    hidden = mountinfo.rename(mountinfo.with_name("hidden"))
-    readings = ProcfsReadings(str(tmp_path))
-    assert readings.limit_bytes() is None
-    hidden.rename(mountinfo)
-    assert readings.limit_bytes() == 512 * MIB
-
-
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="procfs is Linux's")
 
 
@@ -136,10 +105,42 @@ def test_this_process_agrees_with_psutil() -> None:
     assert resident.rss_bytes == pytest.approx(memory.rss, rel=0.05)
     shared_bytes = resident.rss_bytes - resident.anonymous_bytes
     assert shared_bytes == pytest.approx(memory.shared, rel=0.05)
+    assert readings.virtual_bytes() == pytest.approx(memory.vms, rel=0.05)
     peak_bytes = readings.peak_bytes()
     assert peak_bytes is None or peak_bytes >= memory.rss * 0.95
     age_seconds = time.time() - theirs.create_time()
     assert readings.uptime_seconds() == pytest.approx(age_seconds, abs=2)
+
+
+def faults_by_rusage() -> Faults:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return Faults(usage.ru_minflt, usage.ru_majflt)
+
+
+@linux_only
+def test_faults_are_those_of_all_threads_so_far() -> None:
+    readings = ProcfsReadings()
+    before = faults_by_rusage()
+    thread = threading.Thread(target=lambda: bytearray(8 * MIB))
+    thread.start()
+    thread.join()
+    between = readings.faults()
+    after = faults_by_rusage()
+    assert between is not None
+    assert before.minor < between.minor <= after.minor
+    assert before.major <= between.major <= after.major
+
+
+@linux_only
+def test_details_agree_with_psutil() -> None:
+    ballast = b"x" * (32 * MIB)
+    ours, theirs = ProcfsReadings().details(), psutil.Process().memory_full_info()
+    assert len(ballast) == 32 * MIB
+    assert ours is not None
+    assert ours.uss_bytes == pytest.approx(theirs.uss, abs=2 * MIB)
+    assert ours.pss_bytes == pytest.approx(theirs.pss, abs=2 * MIB)
+    assert ours.swap_bytes == pytest.approx(theirs.swap, abs=2 * MIB)
+    assert PsutilReadings().details() == pytest.approx(ours, abs=2 * MIB)
 
 
 @linux_only
@@ -190,6 +191,45 @@ def test_a_forked_child_reads_its_own_memory() -> None:
             and len(ballast) > 0
             and mine.rss_bytes - parent.rss_bytes > 32 * MIB
             and abs(mine.rss_bytes - fresh.rss_bytes) < 4 * MIB
+        )
+
+    assert in_child(child_has_grown)
+
+
+@linux_only
+@forks
+@pytest.mark.parametrize("kind", [ProcfsReadings, PsutilReadings])
+def test_a_forked_childs_faults_begin_at_zero(
+    kind: type[ProcfsReadings | PsutilReadings],
+) -> None:
+    readings = kind()
+    bytearray(8 * MIB)
+    before = readings.faults()
+    assert before is not None
+
+    def child_begins_anew() -> bool:
+        mine = readings.faults()
+        return mine is not None and 0 < mine.minor < before.minor
+
+    assert in_child(child_begins_anew)
+
+
+@linux_only
+@forks
+def test_a_forked_child_reads_its_own_details() -> None:
+    readings = ProcfsReadings()
+    before_bytes = readings.virtual_bytes()
+    assert before_bytes is not None
+
+    def child_has_grown() -> bool:
+        ballast = b"x" * (64 * MIB)
+        virtual_bytes, details = readings.virtual_bytes(), readings.details()
+        return (
+            virtual_bytes is not None
+            and details is not None
+            and details.uss_bytes is not None
+            and virtual_bytes - before_bytes > len(ballast) / 2
+            and details.uss_bytes > len(ballast)
         )
 
     assert in_child(child_has_grown)
@@ -276,8 +316,16 @@ def test_without_procfs_psutil_is_asked(tmp_path: Path) -> None:
     uptime_seconds = readings.uptime_seconds()
     assert uptime_seconds is not None
     assert 0 <= uptime_seconds < 86400
+    memory = psutil.Process().memory_info()
+    assert readings.virtual_bytes() == pytest.approx(memory.vms, rel=0.05)
+    faults = readings.faults()
+    assert faults is not None
+    assert 0 < faults.minor <= faults_by_rusage().minor
     assert readings.limit_bytes() is None
     assert readings.container_usage_bytes() is None
+    assert readings.limit_usage_bytes() is None
+    assert readings.limit_events() is None
+    assert readings.pressure() is None
 
 
 @linux_only
