@@ -10,4 +10,5 @@ usable where no SDK is installed.
 from otel_memory.semconv._events import *
 from otel_memory.semconv._metrics import *
 from otel_memory.semconv._names import *
+from otel_memory.semconv._prometheus import *
 from otel_memory.semconv._spans import *

@@ -15,6 +15,11 @@ ATTR_SORT = "otel_memory.sort"
 ATTR_HEAP_SOURCE = "otel_memory.heap.source"
 ATTR_HEAP_REASON = "otel_memory.heap.reason"
 ATTR_HEAP_NATIVE_COVERED = "otel_memory.heap.native_covered"
+ATTR_PRESSURE_SCOPE = "otel_memory.pressure.scope"
+ATTR_LIMIT_EVENT = "otel_memory.limit.event"
+# Of the semantic conventions.
+ATTR_GC_GENERATION = "cpython.gc.generation"
+ATTR_PAGING_FAULT_TYPE = "system.paging.fault.type"
 
 SPAN_ROW_ATTRIBUTES = (ATTR_SPAN_NAME, ATTR_SPAN_KIND, ATTR_ENTRY, ATTR_SORT)
 
@@ -47,6 +52,20 @@ SORTS = (
     SORT_GC,
     SORT_OTHER,
 )
+
+PRESSURE_CGROUP = "cgroup"
+PRESSURE_MACHINE = "machine"
+"""Where the cgroup itself tells of no pressure, that of the whole machine."""
+
+LIMIT_EVENT_HIGH = "high"
+LIMIT_EVENT_MAX = "max"
+LIMIT_EVENT_OOM = "oom"
+
+FAULT_MAJOR = "major"
+FAULT_MINOR = "minor"
+
+LEAK_STATES = ("not-enough-data", "warming-up", "steady", "growing", "leaking")
+"""The verdict's states, the worst one last; the metric's values are their indices."""
 
 ROW_NO_SPAN = "(no span)"
 ROW_TELEMETRY = "(telemetry)"
