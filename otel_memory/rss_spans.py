@@ -1,19 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Span attributes where there is no counting core: the process's RSS only."""
+"""Span attributes where there is no counting core: the process's RSS only.
+
+And how many spans have ended, recorded or not: what traffic there is.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from opentelemetry.trace import NonRecordingSpan
+from opentelemetry.trace import NonRecordingSpan, get_current_span
 
 from otel_memory import _guard, semconv
 from otel_memory.process import open_readings
 from otel_memory.span_filter import SpanFilter
 
 _STATE = "_otel_memory_rss"
+_UNSAMPLED = "_otel_memory_unsampled"
+
+# No lock on a span's path: the GIL is not handed on between reading and writing.
+_completed = 0
+_watches_forks = False
+
+
+def completed_count() -> int:
+    """Spans that have ended in this process since they were first wrapped."""
+    return _completed
+
+
+def _count() -> None:
+    global _completed
+    _completed += 1
+
+
+def _reset() -> None:
+    global _completed
+    _completed = 0
+
+
+def _watch_forks() -> None:
+    global _watches_forks
+    if not _watches_forks:
+        _watches_forks = True
+        os.register_at_fork(after_in_child=_reset)
 
 
 class _Start(NamedTuple):
@@ -33,6 +64,7 @@ class Wrappers:
         # can only make `exclusive` false.
         self._entries_started = 0
         self._entries_open = 0
+        _watch_forks()
 
     def _rss_bytes(self) -> int | None:
         resident = self._readings.resident()
@@ -47,9 +79,15 @@ class Wrappers:
     ) -> Any:
         """Note the RSS at the span's start."""
         span = wrapped(*args, **kwargs)
-        if not isinstance(span, NonRecordingSpan):
-            with _guard.guard("rss_spans: start_span"):
+        with _guard.guard("rss_spans: start_span"):
+            if not isinstance(span, NonRecordingSpan):
                 self._begin(span)
+            else:
+                context = args[1] if len(args) > 1 else kwargs.get("context")
+                parent = get_current_span(context)
+                # A disabled tracer answers with its parent's context: no span.
+                if span.get_span_context() is not parent.get_span_context():
+                    setattr(span, _UNSAMPLED, True)
         return span
 
     def _begin(self, span: Any) -> None:
@@ -74,12 +112,28 @@ class Wrappers:
     ) -> Any:
         """Write the attributes, then end the span at the time it was asked to."""
         start: _Start | None = getattr(instance, _STATE, None)
-        if start is None or not instance.is_recording():
+        is_recording = instance.is_recording()
+        if is_recording:
+            _count()
+        if start is None or not is_recording:
             return wrapped(*args, **kwargs)
         if not args and kwargs.get("end_time") is None:
             kwargs = {**kwargs, "end_time": time.time_ns()}
         with _guard.guard("rss_spans: end"):
             self._write(instance, start)
+        return wrapped(*args, **kwargs)
+
+    def end_unsampled(
+        self,
+        wrapped: Callable[..., Any],
+        instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Count a span that nobody will see."""
+        if getattr(instance, _UNSAMPLED, False):
+            setattr(instance, _UNSAMPLED, False)
+            _count()
         return wrapped(*args, **kwargs)
 
     def _write(self, span: Any, start: _Start) -> None:

@@ -9,8 +9,6 @@ the counting core is there; without it, `rss_spans` writes what can be known.
 from __future__ import annotations
 
 import gc
-import os
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -24,9 +22,8 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from wrapt import FunctionWrapper, wrap_function_wrapper
 
 from otel_memory import _guard, rss_spans
-from otel_memory.sites import Frame, short_file, site_of
+from otel_memory.sites import describe_site, largest_sites, working_directory
 from otel_memory.span_filter import SpanFilter
-from otel_memory.units import format_bytes
 
 _SITES_MAX = 5
 _KINDS = tuple(sorted(SpanKind, key=lambda kind: kind.value))
@@ -59,21 +56,11 @@ def _answer_by_index(span_filter: SpanFilter) -> Callable[[str, int], bool]:
 
 def _describe_sites() -> Callable[[list[tuple[Any, int]]], tuple[str, ...]]:
     """Make what turns the stacks that took most within a span into texts."""
-    try:
-        directory = os.getcwd()
-    except OSError:  # it was removed: files are told in full
-        directory = ""
+    directory = working_directory()
 
     def describe(shares: list[tuple[Any, int]]) -> tuple[str, ...]:
-        taken_bytes: dict[Frame, int] = defaultdict(int)
-        for frames, share_bytes in shares:
-            site = site_of([Frame(*frame) for frame in frames])
-            taken_bytes[site] += share_bytes
-        largest = sorted(taken_bytes.items(), key=lambda item: -item[1])
-        return tuple(
-            f"{short_file(file, directory)}:{line} {function} {format_bytes(size)}"
-            for (file, line, function), size in largest[:_SITES_MAX]
-        )
+        largest = largest_sites(shares)[:_SITES_MAX]
+        return tuple(describe_site(site, size, directory) for site, size in largest)
 
     return describe
 
@@ -105,6 +92,7 @@ def _wrap_for_rss(span_filter: SpanFilter | None) -> None:
     tracer, span = opentelemetry.sdk.trace.Tracer, opentelemetry.sdk.trace.Span
     wrap_function_wrapper(tracer, "start_span", wrappers.start_span)
     wrap_function_wrapper(span, "end", wrappers.end)
+    wrap_function_wrapper(NonRecordingSpan, "end", wrappers.end_unsampled)
 
 
 def install(

@@ -10,10 +10,20 @@ from __future__ import annotations
 
 from otel_memory.heap._choose import open_source
 from otel_memory.heap._rows import (
+    Collections,
+    Entry,
     HeapSource,
     Pair,
     SampledStack,
     SamplerHealth,
 )
 
-__all__ = ["HeapSource", "Pair", "SampledStack", "SamplerHealth", "open_source"]
+__all__ = [
+    "Collections",
+    "Entry",
+    "HeapSource",
+    "Pair",
+    "SampledStack",
+    "SamplerHealth",
+    "open_source",
+]

@@ -19,6 +19,8 @@ COMPLETIONS_SHARE_MIN = 0.01
 COMPLETIONS_MIN = 20
 RETIRE_ABOVE = 1000
 """How many rows that were not admitted are kept apart before they are summed."""
+REFUSED_MAX = 1000
+"""How many names that were refused are told apart; more than that says no more."""
 
 _SORTS_OF_NAMES = (semconv.SORT_SPAN, semconv.SORT_AFTER_END)
 _Key = tuple[str, str, str, str]
@@ -41,17 +43,26 @@ class Admission:
     def __init__(self, max_names: int) -> None:
         self.max_names = max_names
         self._admitted: dict[str, None] = {}
+        # Hashes, for names may be long: raw URLs are what is refused.
+        self._refused: set[int] = set()
         # What an admitted row had been counted under (other) before, so that no
         # counter ever falls.
         self._counted_as_other: dict[_Key, tuple[int, int]] = {}
         self._others_before: dict[_Key, tuple[int, int]] = {}
 
     @property
-    def is_full(self) -> bool:
-        """Whether names beyond the limit wanted in."""
-        return self._refused > 0
+    def names_count(self) -> int:
+        """How many names are admitted."""
+        return len(self._admitted)
 
-    _refused = 0
+    @property
+    def refused_count(self) -> int:
+        """How many different names wanted in and found no room; stops at 1,000."""
+        return len(self._refused)
+
+    def knows(self, name: str) -> bool:
+        """Whether this name is admitted."""
+        return name in self._admitted
 
     def admit(self, pairs: Iterable[Pair]) -> tuple[list[Pair], list[Pair]]:
         """Split one reading.
@@ -61,7 +72,7 @@ class Admission:
             rows that the source may sum up.
         """
         pairs = list(pairs)
-        self._learn([pair for pair in pairs if pair.sort == semconv.SORT_SPAN])
+        self.learn(pairs)
         shown, others = [], []
         for pair in pairs:
             if pair.sort == semconv.SORT_OTHER:
@@ -92,7 +103,9 @@ class Admission:
         # Both: raw URLs as entries multiply the one name of the spans inside.
         return name in self._admitted and pair.entry in self._admitted
 
-    def _learn(self, pairs: list[Pair]) -> None:
+    def learn(self, pairs: Iterable[Pair]) -> None:
+        """Admit the names that matter in one reading, without showing anything."""
+        pairs = [pair for pair in pairs if pair.sort == semconv.SORT_SPAN]
         total = sum(pair.count for pair in pairs)
         live: dict[str, int] = {}
         count: dict[str, int] = {}
@@ -112,8 +125,9 @@ class Admission:
             if matters or few:
                 if len(self._admitted) < self.max_names:
                     self._admitted[name] = None
-                else:
-                    self._refused += 1
+                    self._refused.discard(hash(name))
+                elif len(self._refused) < REFUSED_MAX:
+                    self._refused.add(hash(name))
 
     def _without_others_share(self, pair: Pair) -> Pair:
         key = _key(pair)

@@ -10,7 +10,7 @@ from typing import Any
 
 from otel_memory import semconv
 from otel_memory.heap import _core
-from otel_memory.heap._rows import Pair, SampledStack, SamplerHealth
+from otel_memory.heap._rows import Collections, Entry, Pair, SampledStack, SamplerHealth
 
 KIND_WORDS = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 """By the value of OpenTelemetry's SpanKind, which is the core's index."""
@@ -54,6 +54,7 @@ class NativeSource:
         self.name = semconv.SOURCE_NATIVE
         self.reason: str | None = None
         self._sampling = sampling
+        self._entries_wanted = False
         _core.set_attributing(True)
         _core.set_sampling(sampling)
 
@@ -98,6 +99,32 @@ class NativeSource:
         health = _core.health()
         return SamplerHealth(*(health[field] for field in SamplerHealth._fields))
 
+    def completed(self) -> int | None:
+        """Spans that have ended in this process, recorded or not."""
+        return _core.completed()
+
+    def collections(self) -> list[Collections]:
+        """What the collector did in this process."""
+        is_lost = self._is_lost()
+        return [
+            Collections(generation, count, seconds, None if is_lost else freed_bytes)
+            for generation, count, seconds, freed_bytes in _core.collections()
+        ]
+
+    def take_entries(self) -> list[Entry]:
+        """Entry spans that ended since the last call; they are kept from the first."""
+        if not self._entries_wanted:
+            self._entries_wanted = True
+            _core.set_entries(True)
+        return [
+            Entry(name, KIND_WORDS[kind], *figures)
+            for name, kind, *figures in _core.take_entries()
+        ]
+
+    def entries_dropped(self) -> int:
+        """Those that found no room."""
+        return _core.entries_dropped()
+
     def check(self) -> None:
         """Allocate a probe in each domain: it must be counted."""
         if not _core.probe():
@@ -113,4 +140,6 @@ class NativeSource:
         """Charge no span any more, and take no samples."""
         _core.set_sampling(False)
         _core.set_attributing(False)
+        self._entries_wanted = True  # a late caller shall not turn them on again
+        _core.set_entries(False)
         _core.forget_spans()

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from otel_memory.heap._rows import Pair, SampledStack, SamplerHealth
+from otel_memory.heap._pauses import Pauses
+from otel_memory.heap._rows import Collections, Entry, Pair, SampledStack, SamplerHealth
 
 
 class OffSource:
@@ -14,6 +15,7 @@ class OffSource:
 
     def __init__(self, reason: str | None = None) -> None:
         self.reason = reason
+        self._pauses = Pauses()
 
     def usage_bytes(self) -> int | None:
         """Unknown."""
@@ -34,8 +36,25 @@ class OffSource:
         """No sampler."""
         return None
 
+    def completed(self) -> int | None:
+        """Unknown."""
+        return None
+
+    def collections(self) -> list[Collections]:
+        """How often and how long; not what they freed."""
+        return self._pauses.collections()
+
+    def take_entries(self) -> list[Entry]:
+        """None."""
+        return []
+
+    def entries_dropped(self) -> int:
+        """None."""
+        return 0
+
     def check(self) -> None:
         """Nothing can break."""
 
     def close(self) -> None:
-        """Nothing to stop."""
+        """Time no collections any more."""
+        self._pauses.close()

@@ -86,6 +86,43 @@ class SamplerHealth(NamedTuple):
     memory_bound_bytes: int
 
 
+class Collections(NamedTuple):
+    """What the cyclic collector did in this process, of one generation.
+
+    Attributes:
+        generation: 0, 1 or 2; 2 is a full collection.
+        count: Collections that were seen from start to end.
+        pause_seconds: Time that they took.
+        freed_bytes: What they gave back to the allocators, as counted in the thread
+            that collected; None where that is not counted.
+    """
+
+    generation: int
+    count: int  # type: ignore[assignment] # hides tuple.count, which nobody needs
+    pause_seconds: float
+    freed_bytes: int | None
+
+
+class Entry(NamedTuple):
+    """One entry span that has ended.
+
+    Attributes:
+        name: The span's name in the end.
+        kind: As in `Pair`.
+        peak_bytes: Its highest delta, children included.
+        trace_id: 0 unless the span is recorded and sampled.
+        span_id: Likewise.
+        trace_flags: Likewise; 1 is sampled.
+    """
+
+    name: str
+    kind: str
+    peak_bytes: int
+    trace_id: int
+    span_id: int
+    trace_flags: int
+
+
 class HeapSource(Protocol):
     """Where heap figures come from.
 
@@ -116,6 +153,22 @@ class HeapSource(Protocol):
 
     def health(self) -> SamplerHealth | None:
         """How the sampler does; None without one."""
+
+    def completed(self) -> int | None:
+        """Spans that have ended in this process; None where they are not counted."""
+
+    def collections(self) -> list[Collections]:
+        """What the collector did in this process, a row for each generation."""
+
+    def take_entries(self) -> list[Entry]:
+        """Entry spans that ended since the last call, oldest first.
+
+        None are kept before the first call. A name is read by this call, so that
+        it is the one that the span had in the end.
+        """
+
+    def entries_dropped(self) -> int:
+        """Entry spans that ended when there was no room to keep them."""
 
     def check(self) -> None:
         """See whether figures are still right; may turn the source to `lost`."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import tracemalloc
 
 from otel_memory import semconv
-from otel_memory.heap._rows import Pair, SampledStack, SamplerHealth
+from otel_memory.heap._pauses import Pauses
+from otel_memory.heap._rows import Collections, Entry, Pair, SampledStack, SamplerHealth
 
 # It knows no births: no age, no spans completed since, and no span.
 _NO_AGE = (0, 0.0, 0.0, (), 0, 0)
@@ -24,6 +25,7 @@ class TracemallocSource:
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self._pauses = Pauses()
         self._started = not tracemalloc.is_tracing()
         if self._started:
             tracemalloc.start()
@@ -64,6 +66,22 @@ class TracemallocSource:
         """No sampler: it sees every block."""
         return None
 
+    def completed(self) -> int | None:
+        """Unknown."""
+        return None
+
+    def collections(self) -> list[Collections]:
+        """How often and how long; not what they freed."""
+        return self._pauses.collections()
+
+    def take_entries(self) -> list[Entry]:
+        """None."""
+        return []
+
+    def entries_dropped(self) -> int:
+        """None."""
+        return 0
+
     def check(self) -> None:
         """Notice that somebody stopped it."""
         if not tracemalloc.is_tracing():
@@ -72,5 +90,6 @@ class TracemallocSource:
 
     def close(self) -> None:
         """Stop tracemalloc if it was us who started it."""
+        self._pauses.close()
         if self._started and tracemalloc.is_tracing():
             tracemalloc.stop()

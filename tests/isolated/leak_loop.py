@@ -192,11 +192,51 @@ def loop_finish():
         getattr(record, attribute)
 
 
+def loop_completed():
+    _core.completed()
+
+
+def loop_collections():
+    _core.collections()
+
+
+def entry_spans(count):
+    for number in range(count):
+        span = Carrier()
+        wrappers["start_span"](None, f"{name} {number}", context={}, span=span)
+        wrappers["end"](span)
+
+
+def loop_set_entries():
+    _core.set_entries(True)
+    entry_spans(3)
+    _core.set_entries(True)
+    _core.set_entries(False)
+    with rejected:
+        _core.set_entries()
+
+
+def loop_take_entries():
+    _core.set_entries(True)
+    entry_spans(3)
+    _core.take_entries()
+    with rejected:
+        _core.take_entries(1)
+
+
+def loop_entries_dropped():
+    _core.set_entries(True)
+    entry_spans(30)  # soon there is no room
+    _core.entries_dropped()
+
+
 def loop_context_variable():
     _core.context_variable()
 
 
 def loop_after_fork_in_child():
+    _core.set_entries(True)
+    entry_spans(3)
     _core.after_fork_in_child()
 
 
@@ -209,6 +249,8 @@ def loop_rss_bytes():
 
 
 def loop_forget_spans():
+    _core.set_entries(True)
+    entry_spans(3)
     _core.forget_spans()
 
 
@@ -248,7 +290,7 @@ def loop_top_sites():
 
 
 def loop_gc_callback():
-    for generation in (0, 2, "2"):
+    for generation in (0, 2, 3, "2"):
         for phase in ("start", "stop", 1):
             _core.gc_callback(phase, {"generation": generation})
 

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from otel_memory import semconv
-from otel_memory.heap._admission import RETIRE_ABOVE, Admission
+from otel_memory.heap._admission import REFUSED_MAX, RETIRE_ABOVE, Admission
 from otel_memory.heap._rows import Pair
 
 MIB = 1024 * 1024
@@ -76,7 +76,8 @@ def test_few_names_are_all_shown():
     shown, retirable = admission.admit(pairs)
     assert sorted(shown) == sorted(pairs)
     assert retirable == []
-    assert not admission.is_full
+    assert admission.names_count == 11
+    assert admission.refused_count == 0
 
 
 def test_special_rows_are_always_shown():
@@ -155,8 +156,54 @@ def test_never_more_names_than_the_limit():
         core.add(f"big {i}", live=2 * MIB)
         shown = core.collect(admission)
         assert len(names(shown)) <= 5
-    assert admission.is_full
+    assert admission.names_count == 5
+    assert admission.refused_count == 45
+    core.collect(admission)
+    assert admission.refused_count == 45
     assert by_key(shown)[OTHER].live_bytes == 90 * MIB
+
+
+def test_names_that_do_not_matter_are_not_refused():
+    admission = Admission(4)
+    core = Core()
+    for i in range(50):
+        core.add(f"big {i}", live=2 * MIB if i < 4 else 0, count=100 if i < 4 else 1)
+    core.collect(admission)
+    assert (admission.names_count, admission.refused_count) == (4, 0)
+
+
+def test_a_name_for_which_there_is_room_at_last_is_not_refused_any_more():
+    admission = Admission(1)
+    pairs = [pair("a", live=3 * MIB), pair("b", live=2 * MIB)]
+    admission.admit(pairs)
+    assert (admission.names_count, admission.refused_count) == (1, 1)
+    admission.max_names = 2
+    admission.admit(pairs)
+    assert (admission.names_count, admission.refused_count) == (2, 0)
+
+
+def test_refused_names_take_little_room_however_many_they_are():
+    admission = Admission(0)
+    for i in range(3):
+        many = range(i * REFUSED_MAX, (i + 1) * REFUSED_MAX)
+        admission.admit(pair(f"GET /{n}", live=MIB) for n in many)
+        assert admission.refused_count == REFUSED_MAX
+
+
+def test_learning_admits_and_moves_no_count():
+    admission = Admission(8)
+    core = Core()
+    for i in range(200):
+        core.add(f"GET /{i}", count=3)
+    before = by_key(core.collect(admission))
+    core.add("GET /7", count=50, live=2 * MIB)
+    assert not admission.knows("GET /7")
+    admission.learn(core.rows.values())
+    assert admission.knows("GET /7")
+    core.add("GET /7", count=1)
+    now = by_key(core.collect(admission))
+    assert now["span", "GET /7", "SERVER", "GET /7"].count == 51
+    assert now[OTHER].count == before[OTHER].count
 
 
 def test_what_goes_on_after_the_end_moves_with_its_name():

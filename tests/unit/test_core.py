@@ -132,7 +132,12 @@ def test_the_switches_and_readings_answer_before_install():
     assert _core.health()["pairs"] == 0
     assert _core.context_variable() is None
     assert _core.rss_bytes() > 0
+    assert _core.completed() == 0
+    assert _core.collections() == [(generation, 0, 0.0, 0) for generation in range(3)]
+    assert _core.take_entries() == []
+    assert _core.entries_dropped() == 0
     for _ in range(2):
+        assert _core.set_entries(True) is None
         assert _core.set_attributing(True) is None
         assert _core.set_sampling(True) is None
         assert _core.after_fork_in_child() is None
@@ -216,6 +221,7 @@ def test_functions_without_arguments_take_none():
     _core = installed()
     for name in (
         *("after_fork_in_child", "context_variable", "finalize", "forget_spans"),
+        *("collections", "completed", "entries_dropped", "take_entries"),
         *("health", "is_lost", "mark_lost", "pairs", "probe", "rss_bytes", "totals"),
     ):
         with pytest.raises(TypeError):
@@ -297,6 +303,7 @@ def test_a_second_finish_changes_nothing():
         record.rss_delta_bytes,
     ) == figures
     assert pair(_core, "twice")["count"] == 1
+    assert _core.completed() == 1
     del kept, more
 
 
@@ -432,6 +439,7 @@ def test_after_fork_the_counts_start_anew():
     _core.after_fork_in_child()
     row = pair(_core, "before")
     assert (row["count"], row["allocated"], row["peak"]) == (0, 0, 0)
+    assert _core.completed() == 0
 
 
 # ------------------------------------------------------------------ the rows
@@ -647,6 +655,65 @@ def test_a_recorded_span_past_the_threshold_says_where():
     assert asked == []
     _core.set_top_sites(500_000, lambda shares: ["no tuple"])
     assert name not in ended_span(_core, recorded, takes)
+
+
+@in_a_process_of_its_own
+def test_entries_have_their_shape():
+    _core = configured()
+    ids = (2**127 + 1, 2**63 + 5, False, 3)
+    ended_span(_core, ids, int)
+    assert _core.take_entries() == []  # nobody had asked
+    _core.set_entries(True)
+    ended_span(_core, ids, lambda: bytearray(1_000_000))
+    ended_span(_core, (*ids[:3], 2), int)  # not sampled
+    ended_span(_core, "no context", int)
+    _core.finish(_core.begin("no SDK's span"))
+    (recorded, *others) = _core.take_entries()
+    assert tuple(map(type, recorded)) == (str, int, int, int, int, int)
+    name, kind, peak, trace_id, span_id, flags = recorded
+    assert (name, kind, trace_id, span_id, flags) == ("s", 0, *ids[:2], 1)
+    assert abs(peak - 1_000_000) < 5_000
+    assert [entry[3:] for entry in others] == [(0, 0, 0)] * 2
+    for _ in range(2):
+        _core.set_entries(False)
+        ended_span(_core, ids, int)
+        assert _core.take_entries() == []
+    assert _core.completed() == 6 + 1
+
+
+@in_a_process_of_its_own
+def test_entries_are_let_go_of():
+    _core = configured()
+    ids = (1, 2, False, 1)
+    takes_away = (
+        lambda: _core.set_entries(False),
+        _core.forget_spans,
+        _core.after_fork_in_child,
+        _core.finalize,
+    )
+    for take_away in takes_away:
+        _core.set_entries(True)
+        for _ in range(_core.ENTRIES_MAX + 3):
+            ended_span(_core, ids, int)
+        take_away()
+        assert _core.take_entries() == []
+    memory_bytes = _core.health()["memory_bytes"]
+    _core.set_entries(True)  # the interpreter has ended: nothing is kept any more
+    assert _core.health()["memory_bytes"] == memory_bytes
+
+
+@in_a_process_of_its_own
+def test_set_entries_refuses_what_is_neither_true_nor_false():
+    _core = configured()
+
+    class Undecided:
+        def __bool__(self):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        _core.set_entries(Undecided())
+    with pytest.raises(TypeError):
+        _core.set_entries()
 
 
 @in_a_process_of_its_own

@@ -8,7 +8,8 @@
  * summed into the row of its (entry, span) pair (pairs.c). Beside it every
  * R-th byte or so becomes a sample that lives as long as its block
  * (sampler.c, stacks.c). spans.c holds the wrappers of OpenTelemetry's
- * methods, module.c the functions that Python sees.
+ * methods, entries.c the entry spans that ended lately, collector.c what the
+ * cyclic collector did, module.c the functions that Python sees.
  *
  * Names: `_nopy` must not touch the interpreter (no reference counts, no
  * PyMem, no error indicator): such functions may run inside a hook.
@@ -231,6 +232,7 @@ void record_flush_all_py(void);
 void record_reset_counters_py(void);
 int record_init_py(void);
 int64_t record_open_count(void);
+uint64_t record_completed_count(void);
 void record_object_is_gone(void);
 size_t record_memory_bytes(void);
 size_t record_memory_bound_bytes(void);
@@ -389,6 +391,26 @@ look_up_attribute_py(PyObject *object, PyObject *name, PyObject **value)
     return _PyObject_LookupAttr(object, name, value);
 #endif
 }
+
+/* ------------------------------------------------------------- entries.c */
+
+#define ENTRIES_MAX 4096
+#define TRACE_FLAG_SAMPLED 1 /* of W3C's trace flags */
+
+void entries_add_py(const Record *record);
+void entries_clear_py(void);
+void entries_reset_py(void);
+int entries_switch_py(bool on);
+size_t entries_memory_bytes(void);
+extern const size_t entries_memory_bound_bytes;
+extern PyMethodDef entries_methods[];
+
+/* ----------------------------------------------------------- collector.c */
+
+int collector_init_py(void);
+void collector_forget_nopy(void);
+void collector_reset_nopy(void);
+extern PyMethodDef collector_methods[];
 
 /* --------------------------------------------------------------- spans.c */
 

@@ -144,7 +144,7 @@ install(PyObject *module, PyObject *find_and_load_code)
             return NULL;
         }
     }
-    if (pairs_init_py() < 0 || record_init_py() < 0) {
+    if (pairs_init_py() < 0 || record_init_py() < 0 || collector_init_py() < 0) {
         return NULL;
     }
     if (context_init_py(core.variable) < 0) {
@@ -310,10 +310,11 @@ health(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
     SamplerHealth h = sampler_health_nopy();
     size_t memory_bytes = sampler_memory_bytes() + stacks_memory_bytes()
-                          + pairs_memory_bytes() + record_memory_bytes();
+                          + pairs_memory_bytes() + record_memory_bytes()
+                          + entries_memory_bytes();
     size_t bound_bytes = sampler_memory_bound_bytes + stacks_memory_bound_bytes
                          + pairs_memory_bound_bytes + record_memory_bound_bytes()
-                         + profile_memory_bound_bytes;
+                         + entries_memory_bound_bytes + profile_memory_bound_bytes;
     return Py_BuildValue(
         "{s:K,s:K,s:K,s:K,s:K,s:d,s:n,s:n,s:L,s:n,s:n}", "samples",
         (unsigned long long)h.taken, "dropped", (unsigned long long)h.dropped,
@@ -368,6 +369,12 @@ finish(PyObject *Py_UNUSED(self), PyObject *record)
 }
 
 static PyObject *
+completed(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
+{
+    return PyLong_FromUnsignedLongLong(record_completed_count());
+}
+
+static PyObject *
 context_variable(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
     return Py_NewRef(core.variable == NULL ? Py_None : core.variable);
@@ -378,6 +385,8 @@ after_fork_in_child(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
     if (core.installed) {
         record_reset_counters_py();
+        entries_reset_py();
+        collector_reset_nopy();
     }
     Py_RETURN_NONE;
 }
@@ -388,6 +397,7 @@ finalize(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
     core.spans_wanted = core.attributing = false;
     core.finalized = true;
     state_forget_nopy();
+    entries_switch_py(false);
     sampler_enable_nopy(false, 0);
     Py_RETURN_NONE;
 }
@@ -432,6 +442,8 @@ static PyMethodDef methods[] = {
     {"begin", begin, METH_VARARGS,
      PyDoc_STR("begin(name, kind=0)\n--\n\nA Record that is a child of the current.")},
     {"finish", finish, METH_O, PyDoc_STR("finish(record)\n--\n\nEnd a Record.")},
+    {"completed", completed, METH_NOARGS,
+     PyDoc_STR("completed()\n--\n\nHow many spans have ended.")},
     {"wrap", method_wrap_py, METH_VARARGS,
      PyDoc_STR("wrap(kind, function)\n--\n\nWhat stands in a class in place of "
                "`function`, which is one of start_span, end, update_name,\nattach and "
@@ -475,6 +487,9 @@ static int
 module_exec(PyObject *module)
 {
     if (PyModule_AddFunctions(module, span_methods) < 0
+        || PyModule_AddFunctions(module, entries_methods) < 0
+        || PyModule_AddFunctions(module, collector_methods) < 0
+        || PyModule_AddIntConstant(module, "ENTRIES_MAX", ENTRIES_MAX) < 0
         || PyModule_AddIntConstant(module, "SANITIZED", SANITIZED) < 0
         || PyModule_AddStringConstant(module, "VERSION", OTEL_MEMORY_VERSION) < 0) {
         return -1;

@@ -22,12 +22,19 @@ static _Atomic(Record *) graveyard; /* no references left; record_drain_py frees
 static uint64_t entries_started;
 static int64_t entries_open;
 static int64_t records_open;
+static uint64_t completed; /* ended spans; rows may learn of them later */
 static size_t record_count, object_count, pending_bytes;
 
 int64_t
 record_open_count(void)
 {
     return records_open;
+}
+
+uint64_t
+record_completed_count(void)
+{
+    return completed;
 }
 
 size_t
@@ -222,6 +229,7 @@ record_reset_counters_py(void)
 {
     record_flush_all_py();
     pairs_reset_py();
+    completed = 0;
     for (Record *record = all_records.next; record != &all_records;
          record = record->next) {
         bool is_ours = false;
@@ -372,6 +380,7 @@ record_finish_py(Record *record)
         }
         record_release_nopy(parent);
     }
+    completed++;
     flush_record_py(record, 1);
     flush_pending_py(record);
     pending_free(record);

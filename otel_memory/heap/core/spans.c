@@ -24,12 +24,10 @@ static PyTypeObject *non_recording_type;
 static PyObject *reporter; /* callable (where, exception); or NULL */
 static RecordObject *telemetry_record;
 
-#define FLAG_SAMPLED 1 /* of W3C's trace flags */
 #define WRAPPED(self) (((MethodObject *)(self))->wrapped)
 
 static PyObject *str_charged, *str_old_value;
-static PyObject *str_record, *str_name, *str_kind, *str_context, *str_span_context,
-    *str_generation, *str_start;
+static PyObject *str_record, *str_name, *str_kind, *str_context, *str_span_context;
 
 /*
  * Our own mistake, not the application's: say so and go on. But an exception that
@@ -228,7 +226,7 @@ note_ids_py(PyObject *span, Record *record)
         && PyLong_Check(PyTuple_GET_ITEM(ids, 0))
         && PyLong_Check(PyTuple_GET_ITEM(ids, 1))
         && PyLong_Check(PyTuple_GET_ITEM(ids, 3))
-        && (PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(ids, 3)) & FLAG_SAMPLED)
+        && (PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(ids, 3)) & TRACE_FLAG_SAMPLED)
         && trace_id_bytes_py(PyTuple_GET_ITEM(ids, 0), record->trace_id) == 0) {
         record->span_id = PyLong_AsUnsignedLongLongMask(PyTuple_GET_ITEM(ids, 1));
     }
@@ -340,6 +338,7 @@ end_record_py(PyObject *span, Record *record, bool needs_time,
               const struct timespec *now, PyObject **end_time)
 {
     record_finish_py(record);
+    entries_add_py(record);
     if (Py_TYPE(span) == non_recording_type) {
         return 0;
     }
@@ -546,40 +545,6 @@ span_method_call(const char *kind)
     return NULL;
 }
 
-/* --------------------------------------------------------------- collector */
-
-/* The collector does not run inside itself, so one place is enough. The GIL. */
-static Forced before_collection;
-
-PyDoc_STRVAR(gc_callback_doc,
-             "gc_callback(phase, info)\n--\n\n"
-             "For gc.callbacks: what a full collection frees is other spans' garbage "
-             "and goes to (gc).\nYoung collections are charged as they come: their "
-             "garbage is mostly the running span's.");
-static PyObject *
-gc_callback(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
-{
-    if (count == 2 && PyDict_Check(args[1]) && str_generation != NULL) {
-        PyObject *generation = PyDict_GetItemWithError(args[1], str_generation);
-        bool full = generation != NULL && PyLong_Check(generation)
-                    && PyLong_AsLong(generation) == 2;
-        if (full && PyUnicode_Check(args[0])) {
-            bool starts = PyUnicode_Compare(args[0], str_start) == 0;
-            if (starts) {
-                /* An earlier one may have lost its end, when we were taken out in
-                 * between: thread_sync_slow_nopy sees that it is over. */
-                core.collecting = &this_thread;
-                before_collection = thread_force_py(&record_gc);
-            } else if (core.collecting == &this_thread) {
-                core.collecting = NULL;
-                thread_release_nopy(before_collection);
-            }
-        }
-        PyErr_Clear();
-    }
-    Py_RETURN_NONE;
-}
-
 /* ----------------------------------------------------------------- wiring */
 
 PyDoc_STRVAR(configure_spans_doc,
@@ -607,8 +572,6 @@ configure_spans(PyObject *Py_UNUSED(self), PyObject *args)
         {&str_kind, "kind"},
         {&str_context, "context"},
         {&str_span_context, "_context"},
-        {&str_generation, "generation"},
-        {&str_start, "start"},
     };
     if (intern_strings_py(strings, sizeof(strings) / sizeof(strings[0])) < 0
         || attributes_configure_py((PyTypeObject *)given[5], given[6]) < 0) {
@@ -623,6 +586,7 @@ configure_spans(PyObject *Py_UNUSED(self), PyObject *args)
         telemetry_record->record = &record_telemetry;
         record_hold_nopy(&record_telemetry);
     }
+    collector_forget_nopy(); /* one that ran when we were taken out is over */
     Py_XSETREF(kinds, Py_NewRef(given[0]));
     Py_XSETREF(span_key, Py_NewRef(given[1]));
     Py_XSETREF(suppress_key, Py_NewRef(given[2]));
@@ -653,16 +617,15 @@ PyDoc_STRVAR(forget_spans_doc, "forget_spans()\n--\n\nLet go of the last ended s
 static PyObject *
 forget_spans(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
 {
-    core.collecting = NULL;
+    collector_forget_nopy();
+    entries_clear_py();
     for (int i = 0; i < LINGERING; i++) {
         linger_py(NULL);
     }
     Py_RETURN_NONE;
 }
 
-#define FAST(function) (PyCFunction)(void (*)(void)) function, METH_FASTCALL
 PyMethodDef span_methods[] = {
-    {"gc_callback", FAST(gc_callback), gc_callback_doc},
     {"forget_spans", forget_spans, METH_NOARGS, forget_spans_doc},
     {"configure_spans", configure_spans, METH_VARARGS, configure_spans_doc},
     {"set_top_sites", set_top_sites, METH_VARARGS, set_top_sites_doc},
