@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from otel_memory.alerts import MemoryAlert
     from otel_memory.config import MemoryConfig
     from otel_memory.figures import MemoryFigures
     from otel_memory.functions import track_memory
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Assessment",
+    "MemoryAlert",
     "MemoryConfig",
     "MemoryFigures",
     "MemoryInstrumentor",
@@ -30,6 +32,7 @@ __all__ = [
 
 _HOMES = {
     "Assessment": "otel_memory.leaks",
+    "MemoryAlert": "otel_memory.alerts",
     "MemoryConfig": "otel_memory.config",
     "MemoryFigures": "otel_memory.figures",
     "MemoryInstrumentor": "otel_memory.instrumentor",

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
@@ -38,6 +39,7 @@ _logger = logging.getLogger("otel_memory")
 _reraise = False
 # Only ever added to under the GIL; a race logs a place twice, which does no harm.
 _reported: set[str] = set()
+_failures = 0
 
 
 _LAZY_FUNCTIONS = (
@@ -63,6 +65,8 @@ def report(place: str, error: Exception) -> None:
 
     For `except` blocks that must do more than log. Does not re-raise.
     """
+    global _failures
+    _failures += 1  # No call between reading and writing: no thread comes between.
     if place in _reported:
         # Also ends the recursion when logging the failure fails in the same place.
         return
@@ -76,9 +80,19 @@ def report(place: str, error: Exception) -> None:
         )
 
 
+def failure_count() -> int:
+    """Count the failures in this process, those that were not logged included."""
+    return _failures
+
+
 def forget() -> None:
-    """Log again from every place; after a fork or between tests."""
+    """Log again from every place, and count anew; after a fork or between tests."""
+    global _failures
+    _failures = 0
     _reported.clear()
+
+
+os.register_at_fork(after_in_child=forget)
 
 
 class guard(Generic[_D]):

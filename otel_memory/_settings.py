@@ -12,11 +12,12 @@ import os
 import re
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from otel_memory import semconv
-from otel_memory.units import parse_bytes
+from otel_memory.units import MIB, parse_bytes, parse_percentage, parse_rate
 
 
 def _signals() -> dict[str, int]:
@@ -40,6 +41,10 @@ and SIGALRM with timers, and most others mean the end. Real-time signals have se
 names; the first one is the one that `kill -l` shows."""
 
 
+OFF = "off"
+"""What switches off an alert that there is by default."""
+
+
 class FunctionTarget(NamedTuple):
     """A configured function; a qualified name that ends in `*` means all there."""
 
@@ -47,10 +52,22 @@ class FunctionTarget(NamedTuple):
     qualname: str
 
 
+class Threshold(NamedTuple):
+    """Memory from which on there is an alert: a share of the limit, or a size.
+
+    Attributes:
+        fraction: Of the limit; None for a size.
+        size_bytes: None for a share.
+    """
+
+    fraction: float | None
+    size_bytes: int | None
+
+
 class PartlyWrong(ValueError):
     """Some entries of a list are wrong; the others can be kept."""
 
-    def __init__(self, message: str, kept: tuple[str, ...]) -> None:
+    def __init__(self, message: str, kept: tuple[object, ...]) -> None:
         super().__init__(message)
         self.kept = kept
 
@@ -116,6 +133,75 @@ def limit(value: object) -> int | None:
     if limit_bytes == 0:
         raise ValueError("is not a size above 0, such as 512MiB")
     return limit_bytes
+
+
+def parsed_threshold(text: str) -> Threshold | None:
+    """Read a share or a size; None for `off`.
+
+    Raises:
+        ValueError: It is neither, more than the limit itself, or less than any
+            process takes: who writes 80 means 80%.
+    """
+    if text == OFF:
+        return None
+    if "%" in text:
+        fraction = parse_percentage(text)
+        if not 0 < fraction <= 1:
+            raise ValueError(f"{text!r} is not between 0% and 100%")
+        return Threshold(fraction, None)
+    size_bytes = parse_bytes(text)
+    if size_bytes < MIB:
+        raise ValueError(f"{text!r} is less than 1MiB")
+    return Threshold(None, size_bytes)
+
+
+def threshold(value: object) -> str:
+    """Read a threshold of memory, and give its text."""
+    text = str(value).strip()
+    text = OFF if text.lower() == OFF else text
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        with suppress(ValueError):
+            parsed_threshold(text)
+            return text
+    raise ValueError("is neither a share of the limit nor a size, such as 80% or 2GiB")
+
+
+def rate(value: object) -> float | None:
+    """Read growth above 0, in bytes per hour; or None."""
+    if value is None or str(value).strip().lower() == OFF:
+        return None
+    number = math.nan
+    with suppress(ValueError):
+        if isinstance(value, str):
+            number = parse_rate(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            number = float(value)
+    if not 0 < number < math.inf:
+        raise ValueError("is not growth above 0, such as 50MiB/h")
+    return number
+
+
+def handlers(value: object) -> tuple[str | Callable[..., object], ...]:
+    """Read functions or their names; those that can be called, can be kept."""
+    found: Any = (value,) if callable(value) else value
+    if isinstance(found, str):
+        found = entries(found)
+    if not isinstance(found, list | tuple):
+        raise ValueError("is not a list")
+    wrong = [handler for handler in found if not _is_handler(handler)]
+    if wrong:
+        raise PartlyWrong(
+            f"has entries that are not module:function: {', '.join(map(repr, wrong))}",
+            tuple(handler for handler in found if handler not in wrong),
+        )
+    return tuple(found)
+
+
+def _is_handler(value: object) -> bool:
+    if not isinstance(value, str):
+        return callable(value)
+    target = function_target(value)
+    return target is not None and "*" not in target.qualname
 
 
 def entries(value: object) -> tuple[str, ...]:

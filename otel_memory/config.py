@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from otel_memory import _guard, _settings, semconv
 from otel_memory._settings import FunctionTarget as FunctionTarget
+from otel_memory._settings import Threshold as Threshold
 from otel_memory.span_filter import Glob, SpanFilter
 from otel_memory.units import MIB
 
@@ -46,6 +47,18 @@ OTEL_PYTHON_MEMORY_PROFILE_DIRECTORY = "OTEL_PYTHON_MEMORY_PROFILE_DIRECTORY"
 """Directory of these files in place of the system's temporary one. Default: none."""
 OTEL_PYTHON_MEMORY_TOP_SITES_THRESHOLD = "OTEL_PYTHON_MEMORY_TOP_SITES_THRESHOLD"
 """Size from which on a span says which lines took most; 0 is off. Default: 8MiB."""
+OTEL_PYTHON_MEMORY_WARNING = "OTEL_PYTHON_MEMORY_WARNING"
+"""Memory that is warned of: of the limit, as `80%`, or `2GiB`; or `off`. Default: 80%."""
+OTEL_PYTHON_MEMORY_CRITICAL = "OTEL_PYTHON_MEMORY_CRITICAL"
+"""Memory that is critical, in the same way. Default: 90%."""
+OTEL_PYTHON_MEMORY_GROWTH_WARNING = "OTEL_PYTHON_MEMORY_GROWTH_WARNING"
+"""Growth from which on there is a warning, as `50MiB/h`. Default: none."""
+OTEL_PYTHON_MEMORY_ALERT_HANDLERS = "OTEL_PYTHON_MEMORY_ALERT_HANDLERS"
+"""Functions that are called with each alert, as `shop.ops:on_alert`. Default: none."""
+OTEL_PYTHON_MEMORY_SMAPS = "OTEL_PYTHON_MEMORY_SMAPS"
+"""Whether USS, PSS and swap are read, which is slow: true or false. Default: false."""
+OTEL_PYTHON_MEMORY_TOP = "OTEL_PYTHON_MEMORY_TOP"
+"""Whether `otel-memory top` may look inside: true or false. Default: false."""
 OTEL_PYTHON_MEMORY_RECEIVER = "OTEL_PYTHON_MEMORY_RECEIVER"
 """Endpoint of the receiver of `otel-memory run`, which sets it. Default: none."""
 OTEL_PYTHON_MEMORY_RECEIVER_TOKEN = "OTEL_PYTHON_MEMORY_RECEIVER_TOKEN"
@@ -98,6 +111,16 @@ SETTINGS = (
         "top_sites_threshold_bytes",
         _settings.size,
     ),
+    Setting(OTEL_PYTHON_MEMORY_WARNING, "warning", _settings.threshold),
+    Setting(OTEL_PYTHON_MEMORY_CRITICAL, "critical", _settings.threshold),
+    Setting(
+        OTEL_PYTHON_MEMORY_GROWTH_WARNING,
+        "growth_warning_bytes_per_hour",
+        _settings.rate,
+    ),
+    Setting(OTEL_PYTHON_MEMORY_ALERT_HANDLERS, "alert_handlers", _settings.handlers),
+    Setting(OTEL_PYTHON_MEMORY_SMAPS, "smaps", _settings.boolean),
+    Setting(OTEL_PYTHON_MEMORY_TOP, "top", _settings.boolean),
 )
 
 
@@ -106,7 +129,8 @@ class MemoryConfig:
     """The settings of one process; each field as its environment variable.
 
     Text is accepted as in the environment, such as "512MiB" for `limit_bytes`.
-    Empty `included_spans` and `span_kinds` mean all.
+    Empty `included_spans` and `span_kinds` mean all. `alert_handlers` may hold
+    functions as well as their names.
 
     Raises:
         ValueError: A value is wrong; the message names the field.
@@ -125,6 +149,12 @@ class MemoryConfig:
     profile_signal: str | None = None
     profile_directory: str | None = None
     top_sites_threshold_bytes: int = 8 * MIB
+    warning: str = "80%"
+    critical: str = "90%"
+    growth_warning_bytes_per_hour: float | None = None
+    alert_handlers: tuple[str | Callable[..., object], ...] = ()
+    smaps: bool = False
+    top: bool = False
 
     def __post_init__(self) -> None:
         """Check and normalise every field."""
@@ -171,6 +201,13 @@ class MemoryConfig:
         """Split the configured functions into module and qualified name."""
         targets = map(_settings.function_target, self.functions)
         return tuple(target for target in targets if target)
+
+    def thresholds(self) -> dict[str, Threshold | None]:
+        """Read the thresholds of memory, by the kinds of their alerts."""
+        return {
+            semconv.ALERT_WARNING: _settings.parsed_threshold(self.warning),
+            semconv.ALERT_CRITICAL: _settings.parsed_threshold(self.critical),
+        }
 
     def span_filter(self) -> SpanFilter:
         """Compile which spans carry attributes."""
@@ -230,3 +267,9 @@ def receiver(environ: Mapping[str, str] | None = None) -> Receiver | None:
     endpoint = environ.get(OTEL_PYTHON_MEMORY_RECEIVER, "").strip()
     token = environ.get(OTEL_PYTHON_MEMORY_RECEIVER_TOKEN, "").strip()
     return Receiver(endpoint, token) if endpoint else None
+
+
+def runtime_directory(environ: Mapping[str, str] | None = None) -> str | None:
+    """Read where a user's sockets belong on a desktop; None where nobody says."""
+    environ = os.environ if environ is None else environ
+    return environ.get("XDG_RUNTIME_DIR") or None

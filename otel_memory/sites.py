@@ -9,12 +9,16 @@ so that they can be told of another machine's files.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import PurePath
 from typing import NamedTuple
+
+from otel_memory.units import format_bytes
 
 NATIVE_FILE = "(native)"
 """Shown for what was allocated with no Python frame on the stack."""
@@ -151,3 +155,33 @@ def short_file(file: str, directory: str) -> str:
     if directory and path.is_relative_to(directory):
         return str(path.relative_to(directory))
     return file
+
+
+def largest_sites(
+    stacks: Iterable[tuple[Sequence[tuple[str, int, str]], int]],
+) -> list[tuple[Frame, int]]:
+    """Sum the bytes of stacks, innermost frame first, by site; the largest first."""
+    size_bytes: dict[Frame, int] = defaultdict(int)
+    for frames, stack_bytes in stacks:
+        size_bytes[site_of([Frame(*frame) for frame in frames])] += stack_bytes
+    return sorted(size_bytes.items(), key=lambda item: -item[1])
+
+
+def place_of(site: Frame, directory: str) -> str:
+    """Write where a site is, as `shop/cache.py:41`."""
+    file = short_file(site.file, directory)
+    return file if site.line is None else f"{file}:{site.line}"
+
+
+def describe_site(site: Frame, size_bytes: int, directory: str) -> str:
+    """Write a site with its bytes, as `shop/cache.py:41 get_product_list 118.9 MiB`."""
+    parts = (place_of(site, directory), site.function, format_bytes(size_bytes))
+    return " ".join(filter(None, parts))
+
+
+def working_directory() -> str:
+    """Name the directory that files are told relative to; "" where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed: files are told in full
+        return ""

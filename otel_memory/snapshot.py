@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import copy_context
+from io import StringIO
 from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any
@@ -83,10 +84,41 @@ def write_heap_profile(path: str | os.PathLike[str] | None = None) -> Path:
     return copy_context().run(_write_in_own_context, path)
 
 
+def heap_profile() -> bytes:
+    """Give the lines that `write_heap_profile` writes, without a file.
+
+    Also where there are no heap figures: they still tell why, and of the process.
+
+    Raises:
+        RuntimeError: Nothing is instrumented.
+    """
+    return copy_context().run(_make_in_own_context)
+
+
+def _make_in_own_context() -> bytes:
+    attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True, Context()))
+    file = _Text()
+    _write_recording(file, _readout())
+    return file.text.encode()
+
+
+class _Text(StringIO):
+    """A file in memory, whose text outlives its closing."""
+
+    text = ""
+
+    def close(self) -> None:
+        """Keep the text."""
+        if not self.closed:
+            self.text = self.getvalue()
+        super().close()
+
+
 def _write_in_own_context(path: str | os.PathLike[str] | None) -> Path:
     # No span, and suppressed: so is what exporters do, and charged to (telemetry).
     attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True, Context()))
     readout = _readout()
+    _require_figures(readout)
     if path is None:
         return _write_new(readout, _default_paths(readout.config.profile_directory))
     return _write_new(readout, iter([Path(os.path.abspath(path))]))
@@ -98,12 +130,15 @@ def _readout() -> Readout:
         raise RuntimeError(
             "no heap profile: MemoryInstrumentor().instrument() has not been called"
         )
+    readout.source.check()
+    return readout
+
+
+def _require_figures(readout: Readout) -> None:
     source = readout.source
-    source.check()
     if source.name in (semconv.SOURCE_OFF, semconv.SOURCE_LOST):
         reason = source.reason or f"{OTEL_PYTHON_MEMORY_HEAP} is {source.name}"
         raise RuntimeError(f"no heap profile: {reason}")
-    return readout
 
 
 def _default_paths(directory: str | None) -> Iterator[Path]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The background thread: looks after the heap source, and sends heap profiles.
+"""The background thread: readings, verdicts, alerts and heap profiles, in their time.
 
 One daemon thread per process. It is started anew in a forked child, and never where
-there is nothing to do.
+there is nothing to do. Each task fails on its own: the others go on.
 """
 
 from __future__ import annotations
@@ -11,17 +11,43 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
-from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
+from opentelemetry._logs import Logger, SeverityNumber
 
 from otel_memory import _guard, profile, semconv
+from otel_memory._schedule import Schedule, Task
+from otel_memory.alerts import (
+    Alarms,
+    Alerts,
+    Change,
+    Evidence,
+    Memory,
+    make_alert,
+    take_evidence,
+)
 from otel_memory.config import OTEL_PYTHON_MEMORY_HEAP, MemoryConfig
-from otel_memory.heap import HeapSource
+from otel_memory.findings import Findings
+from otel_memory.heap import Entry, HeapSource
+from otel_memory.leaks import HORIZON_SECONDS, History
+from otel_memory.process import Readings, Resident
+
+VERDICT_SECONDS = 300.0
 
 _STACKS_MAX = 200
+# At a fork: what our thread does in OpenTelemetry is finished, but not for ever.
+_FORK_SECONDS = 1.0
+
+_UNJUDGED_SORTS = frozenset({semconv.SORT_GC, semconv.SORT_OTHER})
 
 _logger = logging.getLogger("otel_memory")
+
+
+def _judged_bytes(resident: Resident) -> int:
+    """Give what growth is judged on: anonymous memory, where it is known."""
+    anonymous_bytes = resident.anonymous_bytes
+    return resident.rss_bytes if anonymous_bytes is None else anonymous_bytes
 
 
 class Watcher:
@@ -30,90 +56,231 @@ class Watcher:
     Args:
         source: The heap source to look after.
         config: The settings.
-        logger_provider: Where profiles go; None means the global one.
-        version: Of the instrumentation scope.
+        readings: Of the process.
+        findings: Where verdicts and the like are left for others.
+        alerts: Who is told of trouble.
+        events: Where profiles go.
+        completed: Counts the spans that have ended in this process; None where they
+            are not counted.
+        record_entries: Takes the entry spans that have ended.
+        clock: Seconds that never go back.
     """
 
     def __init__(
         self,
         source: HeapSource,
         config: MemoryConfig,
-        logger_provider: LoggerProvider | None,
-        version: str,
+        *,
+        readings: Readings,
+        findings: Findings,
+        alerts: Alerts,
+        events: Logger,
+        completed: Callable[[], int | None],
+        record_entries: Callable[[list[Entry]], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
-        self._interval_seconds = config.interval_seconds
-        self._profile_interval_seconds = config.profile_interval_seconds
-        self._events = get_logger(
-            semconv.SCOPE_NAME, version, logger_provider=logger_provider
-        )
+        self._config = config
+        self._readings = readings
+        self._findings = findings
+        self._alerts = alerts
+        self._events = events
+        self._completed = completed
+        self._record_entries = record_entries
+        self._clock = clock
         self._said_lost = False
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+        # Held wherever our thread is in OpenTelemetry: a fork meanwhile would leave
+        # the child with locks of the SDK that nobody is there to release.
+        self._in_telemetry = threading.RLock()
+        self._holds_at_fork = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing yet, at the start of a process."""
+        now = self._clock()
+        self._started_at = now - (self._readings.uptime_seconds() or 0.0)
+        self._history = History()
+        self._alarms = Alarms(
+            self._config.thresholds(), self._config.growth_warning_bytes_per_hour
+        )
+        interval = self._config.interval_seconds
+        profile_interval = self._config.profile_interval_seconds
+        tasks = [
+            Task("watcher: check", interval, self.check),
+            Task("watcher: entries", interval, self._fetch_entries, first_seconds=0.0),
+            Task("watcher: memory", interval, self._read_memory),
+            Task("watcher: rows", interval, self._read_rows),
+            Task("watcher: verdict", VERDICT_SECONDS, self._judge),
+        ]
+        if self._config.smaps:
+            tasks.append(Task("watcher: details", interval, self._read_details))
+        if profile_interval > 0:
+            tasks.append(Task("watcher: profile", profile_interval, self.send_profile))
+        self._schedule = Schedule(tasks, now)
+
+    # --- The thread ----------------------------------------------------------
 
     def start(self) -> None:
         """Start the thread, here and in children that are forked later."""
-        os.register_at_fork(after_in_child=self._start_thread)
+        os.register_at_fork(
+            before=self._before_fork,
+            after_in_parent=self._after_fork,
+            after_in_child=self._start_in_child,
+        )
         self._start_thread()
 
     def _start_thread(self) -> None:
-        if self._ended.is_set():
-            return
-        self._ended = threading.Event()  # the inherited one's lock may be held
         self._thread = threading.Thread(
             target=self._run, name="otel-memory-watcher", daemon=True
         )
         with _guard.guard("watcher: start"):
             self._thread.start()
 
+    def _before_fork(self) -> None:
+        if not self._ended.is_set():
+            self._holds_at_fork = self._in_telemetry.acquire(timeout=_FORK_SECONDS)
+
+    def _after_fork(self) -> None:
+        if self._holds_at_fork:
+            self._holds_at_fork = False
+            self._in_telemetry.release()
+
+    @_guard.guard("watcher: after fork")
+    def _start_in_child(self) -> None:
+        # New ones: the locks of those that a child inherits may be held.
+        self._in_telemetry, self._holds_at_fork = threading.RLock(), False
+        if self._ended.is_set():
+            return
+        self._ended = threading.Event()
+        self._findings.reset()
+        self._alerts.reset()
+        self._begin()
+        self._start_thread()
+
     def _run(self) -> None:
         ended = self._ended
-        waits = [self._interval_seconds]
-        if self._profile_interval_seconds > 0:
-            waits.append(self._profile_interval_seconds)
-        due = {wait: time.monotonic() + wait for wait in waits}
-        while not ended.wait(max(0.0, min(due.values()) - time.monotonic())):
-            now = time.monotonic()
-            if due[self._interval_seconds] <= now:
-                due[self._interval_seconds] = now + self._interval_seconds
-                with _guard.guard("watcher: check"):
-                    self.check()
-            profile_due = due.get(self._profile_interval_seconds)
-            if self._profile_interval_seconds > 0 and (profile_due or 0) <= now:
-                due[self._profile_interval_seconds] = (
-                    now + self._profile_interval_seconds
-                )
-                with _guard.guard("watcher: profile"):
-                    self.send_profile(final=False)
+        while not ended.wait(max(0.0, self._schedule.next_due() - self._clock())):
+            self.tick()
+
+    def tick(self) -> None:
+        """Do what is due by the clock."""
+        self._schedule.run_due(self._clock())
+        self._findings.watcher_seconds = time.thread_time()
+
+    # --- The tasks -----------------------------------------------------------
 
     def check(self) -> None:
         """Look after the source; say once that it is lost."""
         self._source.check()
         if self._source.name == semconv.SOURCE_LOST and not self._said_lost:
             self._said_lost = True
-            _logger.warning(
-                "heap figures stop here (%s): %s",
-                OTEL_PYTHON_MEMORY_HEAP,
-                self._source.reason,
-            )
+            with self._in_telemetry:
+                _logger.warning(
+                    "heap figures stop here (%s): %s",
+                    OTEL_PYTHON_MEMORY_HEAP,
+                    self._source.reason,
+                )
 
-    def send_profile(self, *, final: bool) -> None:
+    def _uptime_seconds(self) -> float:
+        return self._clock() - self._started_at
+
+    def _limit_bytes(self) -> int | None:
+        return self._config.limit_bytes or self._readings.limit_bytes()
+
+    def _room_bytes(self) -> int | None:
+        """Tell what this process may take: others of its container hold the rest."""
+        limit_bytes, resident = self._limit_bytes(), self._readings.resident()
+        usage_bytes = self._readings.limit_usage_bytes()
+        if limit_bytes is None or self._config.limit_bytes:
+            return limit_bytes
+        if resident is None or usage_bytes is None:
+            return limit_bytes
+        own_bytes = _judged_bytes(resident)
+        return max(limit_bytes - max(usage_bytes - own_bytes, 0), 1)
+
+    def _fetch_entries(self) -> None:
+        # As many as there is room for, and no more: recording one takes the SDK longer
+        # than a span takes us, so that a flood of them shall not cost a core.
+        entries = self._source.take_entries()
+        if entries:
+            with self._in_telemetry:
+                self._record_entries(entries)
+
+    def _read_memory(self) -> None:
+        resident = self._readings.resident()
+        if resident is None:
+            return
+        self._history.add(
+            self._uptime_seconds(), _judged_bytes(resident), self._completed()
+        )
+        usage_bytes: int | None = resident.rss_bytes
+        if not self._config.limit_bytes:
+            container = self._readings.limit_usage_bytes()
+            usage_bytes = usage_bytes if container is None else container
+        memory = Memory(resident.rss_bytes, usage_bytes, self._limit_bytes())
+        self._send(self._alarms.see_memory(memory))
+
+    def _read_rows(self) -> None:
+        now = self._uptime_seconds()
+        if self._history.wants_pairs(now):
+            rows = (
+                (pair.name, pair.entry, pair.live_bytes, pair.count)
+                for pair in self._source.pairs()
+                if pair.sort not in _UNJUDGED_SORTS
+            )
+            self._history.add_pairs(now, rows)
+
+    def _judge(self) -> None:
+        if self._uptime_seconds() >= HORIZON_SECONDS:
+            assessment = self._history.assess(self._room_bytes())
+            self._findings.assessment = assessment
+            self._send(self._alarms.see_verdict(assessment))
+
+    def _read_details(self) -> None:
+        self._findings.details = self._readings.details()
+
+    def _send(self, changes: list[Change]) -> None:
+        if not changes:
+            return
+        evidence = Evidence()
+        if not all(change.recovered for change in changes):
+            evidence = _guard.call(
+                "watcher: evidence",
+                take_evidence,
+                self._source,
+                self._history,
+                default=evidence,
+            )
+        verdict, limit_bytes = self._findings.assessment, self._limit_bytes()
+        for change in changes:
+            alert = make_alert(change, verdict, limit_bytes, evidence)
+            with self._in_telemetry:
+                self._alerts.send(alert)
+
+    def send_profile(self, *, final: bool = False) -> None:
         """Send the live heap by span name and stack as a log event."""
         stacks_max = profile.STACKS_MAX if final else _STACKS_MAX
         body = profile.take(self._source, stacks_max)
         attributes: dict[str, Any] = {semconv.ATTR_PROFILE_FINAL: final}
-        self._events.emit(
-            event_name=semconv.EVENT_HEAP_PROFILE,
-            timestamp=time.time_ns(),
-            severity_number=SeverityNumber.INFO,
-            body=body,
-            attributes=attributes,
-        )
+        with self._in_telemetry:
+            self._events.emit(
+                event_name=semconv.EVENT_HEAP_PROFILE,
+                timestamp=time.time_ns(),
+                severity_number=SeverityNumber.INFO,
+                body=body,
+                attributes=attributes,
+            )
 
     def stop(self, *, final: bool) -> None:
-        """End the thread; with `final`, send the last profile first."""
+        """End the thread; with `final`, send first what would be lost."""
         already = self._ended.is_set()
         self._ended.set()
-        if final and not already and self._profile_interval_seconds > 0:
+        if not final or already:
+            return
+        with _guard.guard("watcher: final entries"):
+            self._fetch_entries()
+        if self._config.profile_interval_seconds > 0:
             with _guard.guard("watcher: final profile"):
                 self.send_profile(final=True)

@@ -8,14 +8,9 @@ proves nothing by statistics. What is about crashes runs under the sanitizers.
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-import sysconfig
-
 import pytest
 
-from .isolated_support import ISOLATED, TIMEOUT_SECONDS, UNTRACED, cases, output, run
+from .isolated_support import ISOLATED, UNTRACED, cases, output, run
 
 pytestmark = pytest.mark.extension
 
@@ -99,20 +94,6 @@ def test_an_allocation_storm_stays_within_the_budget(storm):
 )
 def test_memory_of_our_own_is_bounded(case):
     run_profile("profile_bounds.py", case)
-
-
-@pytest.fixture(scope="session")
-def clock_ahead(tmp_path_factory):
-    """The library `clock_ahead`, which is preloaded."""
-    built = tmp_path_factory.mktemp("clock_ahead") / "clock_ahead.so"
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC"))
-    source = ISOLATED / "clock_ahead" / "clock_ahead.c"
-    subprocess.run(
-        [*compiler, "-shared", "-fPIC", "-O1", str(source), "-o", str(built)],
-        check=True,
-        timeout=TIMEOUT_SECONDS,
-    )
-    return built
 
 
 @pytest.mark.exact

@@ -27,7 +27,8 @@ from _tools import (
     start,
 )
 
-from otel_memory import MemoryInstrumentor, metrics, semconv, write_heap_profile
+from otel_memory import MemoryInstrumentor, semconv, write_heap_profile
+from otel_memory.metrics import _readout
 from otel_memory.recording.file import RecordingReader
 from otel_memory.recording.fold import summarise
 from otel_memory.recording.otlp import events, points
@@ -306,7 +307,7 @@ def case_in_a_collection_amid_a_reading():
     paths = []
 
     def ask(phase, info):
-        if metrics._lock.locked() and not paths:
+        if _readout._lock.locked() and not paths:
             paths.append(write_heap_profile())
 
     class Asking:

@@ -10,6 +10,7 @@ from opentelemetry.trace import SpanKind
 
 from otel_memory import (
     Assessment,
+    MemoryAlert,
     MemoryConfig,
     MemoryFigures,
     MemoryInstrumentor,
@@ -19,6 +20,18 @@ from otel_memory import (
     track_memory,
     write_heap_profile,
 )
+
+
+def on_alert(alert: MemoryAlert) -> None:
+    first: Suspect | None = alert.suspects[0] if alert.suspects else None
+    print(alert.kind, alert.message, alert.value, first)
+
+
+def alerts() -> None:
+    MemoryInstrumentor().instrument(alert_handlers=(on_alert, "shop.ops:on_alert"))
+    recent: tuple[MemoryAlert, ...] = MemoryInstrumentor().recent_alerts()
+    MemoryConfig(alert_handlers=(on_alert, "shop.ops:on_alert"), warning="2GiB")
+    print(recent)
 
 
 def configure() -> None:

@@ -51,6 +51,12 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         "profile_signal": None,
         "profile_directory": None,
         "top_sites_threshold_bytes": 8 * MIB,
+        "warning": "80%",
+        "critical": "90%",
+        "growth_warning_bytes_per_hour": None,
+        "alert_handlers": (),
+        "smaps": False,
+        "top": False,
     }
     assert MemoryConfig() == read()
 
@@ -77,6 +83,13 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         ("PROFILE_DIRECTORY", " /var/profiles ", "profile_directory", "/var/profiles"),
         ("TOP_SITES_THRESHOLD", "512KiB", "top_sites_threshold_bytes", 512 * 1024),
         ("TOP_SITES_THRESHOLD", "0", "top_sites_threshold_bytes", 0),
+        ("WARNING", " 2GiB ", "warning", "2GiB"),
+        ("WARNING", "Off", "warning", "off"),
+        ("CRITICAL", "97.5 %", "critical", "97.5 %"),
+        ("GROWTH_WARNING", "50MiB/h", "growth_warning_bytes_per_hour", 50.0 * MIB),
+        ("ALERT_HANDLERS", "a:b, c.d:E.f", "alert_handlers", ("a:b", "c.d:E.f")),
+        ("SMAPS", "true", "smaps", True),
+        ("TOP", "true", "top", True),
     ],
 )
 def test_a_variable_sets_its_field(
@@ -116,6 +129,20 @@ WRONG = [
     ("PROFILE_SIGNAL", "yes", "profile_signal"),
     ("TOP_SITES_THRESHOLD", "-1", "top_sites_threshold_bytes"),
     ("TOP_SITES_THRESHOLD", "8 parrots", "top_sites_threshold_bytes"),
+    ("WARNING", "80", "warning"),
+    ("WARNING", "0%", "warning"),
+    ("WARNING", "120%", "warning"),
+    ("WARNING", "-1MiB", "warning"),
+    ("WARNING", "much", "warning"),
+    ("CRITICAL", "0", "critical"),
+    ("CRITICAL", "90%/h", "critical"),
+    ("GROWTH_WARNING", "50MiB", "growth_warning_bytes_per_hour"),
+    ("GROWTH_WARNING", "0MiB/h", "growth_warning_bytes_per_hour"),
+    ("GROWTH_WARNING", "5%", "growth_warning_bytes_per_hour"),
+    ("ALERT_HANDLERS", "print", "alert_handlers"),
+    ("ALERT_HANDLERS", "shop.ops:", "alert_handlers"),
+    ("SMAPS", "often", "smaps"),
+    ("TOP", "7", "top"),
 ]
 
 
@@ -168,6 +195,15 @@ def test_the_same_as_an_argument_raises_and_names_the_argument(
         ("top_sites_threshold_bytes", None),
         ("top_sites_threshold_bytes", True),
         ("top_sites_threshold_bytes", 1.5),
+        ("warning", 0.8),
+        ("warning", True),
+        ("growth_warning_bytes_per_hour", True),
+        ("growth_warning_bytes_per_hour", float("nan")),
+        ("growth_warning_bytes_per_hour", -1.0),
+        ("alert_handlers", 7),
+        ("alert_handlers", [7]),
+        ("alert_handlers", ["a:b", "no colon"]),
+        ("alert_handlers", ["a:*"]),
     ],
 )
 def test_an_argument_of_a_wrong_type_raises_and_names_it(
@@ -314,6 +350,30 @@ def test_other_signals_are_refused(value: object) -> None:
         MemoryConfig(profile_signal=value)  # type: ignore[arg-type]
 
 
+def test_thresholds_are_shares_or_sizes_or_none() -> None:
+    settings = MemoryConfig(warning="2GiB", critical="off")
+    assert settings.thresholds() == {"warning": (None, 2048 * MIB), "critical": None}
+    assert MemoryConfig().thresholds() == {
+        "warning": (0.8, None),
+        "critical": (0.9, None),
+    }
+
+
+def test_handlers_may_be_functions_and_malformed_names_are_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert MemoryConfig(alert_handlers=[print, "a:b"]).alert_handlers == (print, "a:b")
+    assert MemoryConfig(alert_handlers=print).alert_handlers == (print,)  # type: ignore[arg-type]
+    assert read(ALERT_HANDLERS="a:b, no colon").alert_handlers == ("a:b",)
+    (record,) = caplog.records
+    assert "'no colon'" in record.getMessage()
+
+
+def test_growth_may_be_a_number_of_bytes_per_hour() -> None:
+    settings = MemoryConfig(growth_warning_bytes_per_hour=MIB)
+    assert settings.growth_warning_bytes_per_hour == MIB
+
+
 def test_a_directory_may_be_a_path_and_need_not_exist(tmp_path: Path) -> None:
     settings = MemoryConfig(profile_directory=tmp_path / "no")  # type: ignore[arg-type]
     assert settings.profile_directory == str(tmp_path / "no")
@@ -364,9 +424,12 @@ def test_every_variable_is_its_own_name_and_documents_its_default() -> None:
     assert sorted(documented) == sorted(names)
     shown = {(): ("none", "all"), None: ("none",), True: ("true",)}
     shown[8 * MIB] = ("8MiB",)
+    shown |= {"80%": ("80%",), "90%": ("90%",)}
     for setting in SETTINGS:
         default = getattr(MemoryConfig(), setting.field)
         choices = shown.get(default) or (f"{default:g}",) if default != "native" else ()
+        if default is False:  # equal to 0, as a key of a dictionary
+            choices = ("false",)
         said = documented[setting.variable].rpartition("Default: ")[2].rstrip(".")
         assert said in (choices or ("native",)), setting.variable
     assert all("Default: " in text for text in documented.values())

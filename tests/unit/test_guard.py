@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 from collections.abc import AsyncIterator, Iterator
 from threading import Thread
@@ -68,6 +69,31 @@ def test_each_place_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     _guard.forget()
     _guard.call("a", fail, default=None)
     assert len(caplog.records) == 3
+
+
+def test_every_failure_counts_those_that_are_not_logged_too() -> None:
+    assert _guard.failure_count() == 0
+    _guard.call("a", max, 1, 2, default=0)
+    for place in ("a", "b", "a"):
+        _guard.call(place, fail, default=None)
+    with _guard.guard("c"):
+        fail()
+    _guard.guard("d")(fail)()
+    assert _guard.failure_count() == 5
+    _guard.forget()
+    assert _guard.failure_count() == 0
+
+
+def test_a_forked_child_counts_and_logs_its_own_failures() -> None:
+    _guard.call("a", fail, default=None)
+    child = os.fork()
+    if child == 0:
+        counts = [_guard.failure_count()]
+        _guard.call("a", fail, default=None)
+        counts.append(_guard.failure_count())
+        os._exit(0 if counts == [0, 1] else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert _guard.failure_count() == 1
 
 
 def test_under_test_a_failure_is_raised_and_still_logged(
