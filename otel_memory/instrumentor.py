@@ -9,11 +9,13 @@ from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry._logs import get_logger
 from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
     BaseInstrumentor,
 )
 
-from otel_memory import _guard, metrics, semconv, spans
+from otel_memory import _guard, metrics, rss_spans, semconv, spans
+from otel_memory.alerts import Alerts, Handlers, MemoryAlert
 from otel_memory.config import (
     OTEL_PYTHON_MEMORY_HEAP,
     MemoryConfig,
@@ -21,12 +23,15 @@ from otel_memory.config import (
     sdk_is_disabled,
 )
 from otel_memory.configured import ConfiguredFunctions
+from otel_memory.findings import Findings
 from otel_memory.heap import HeapSource, open_source
+from otel_memory.process import open_readings
 from otel_memory.span_filter import SpanFilter
 from otel_memory.watcher import Watcher
 
 if TYPE_CHECKING:
     from otel_memory.profile_signal import ProfileSignal
+    from otel_memory.top_socket import TopSocket
 
 _logger = logging.getLogger("otel_memory")
 _PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider")
@@ -79,19 +84,34 @@ class _Wiring:
         )
         self.functions = ConfiguredFunctions(config.function_targets())
         self.functions.start()
+        findings = Findings()
         metrics.start(
-            metrics.Readout(self.source, config),
+            metrics.Readout(self.source, config, findings),
             providers.get("meter_provider"),
             _version(),
         )
+        events = get_logger(
+            semconv.SCOPE_NAME,
+            _version(),
+            logger_provider=providers.get("logger_provider"),
+        )
+        self.alerts = Alerts(events, findings, Handlers(config.alert_handlers))
         self.watcher = Watcher(
-            self.source, config, providers.get("logger_provider"), _version()
+            self.source,
+            config,
+            readings=open_readings(),
+            findings=findings,
+            alerts=self.alerts,
+            events=events,
+            completed=self.source.completed if native else rss_spans.completed_count,
+            record_entries=metrics.record_entries,
         )
         # A sub-interpreter that ends with a daemon thread of its own takes the whole
         # process down, and one with its own GIL refuses to start one.
         if not _is_in_sub_interpreter(self.source):
             self.watcher.start()
         self.profile_signal = self._start_profile_signal(config)
+        self.top_socket = self._start_top_socket(config)
 
     def _start_profile_signal(self, config: MemoryConfig) -> ProfileSignal | None:
         if config.profile_signal is None or _is_in_sub_interpreter(self.source):
@@ -103,8 +123,19 @@ class _Wiring:
         profile_signal.start()
         return profile_signal
 
+    def _start_top_socket(self, config: MemoryConfig) -> TopSocket | None:
+        if not config.top or _is_in_sub_interpreter(self.source):
+            return None
+        from otel_memory.top_socket import TopSocket  # noqa: PLC0415 - the same
+
+        top_socket = TopSocket()
+        top_socket.start()
+        return top_socket
+
     def close(self) -> None:
         """Take everything down; allocator hooks stay in, counting for nobody."""
+        if self.top_socket is not None:
+            self.top_socket.close()
         if self.profile_signal is not None:
             self.profile_signal.close()
         self.watcher.stop(final=False)
@@ -116,6 +147,8 @@ class _Wiring:
     @_guard.guard("instrumentor: at exit")
     def at_exit(self) -> None:
         """Send the last profile, and say what was configured for nothing."""
+        if self.top_socket is not None:
+            self.top_socket.finish()
         if self.profile_signal is not None:
             self.profile_signal.finish()
         self.watcher.stop(final=True)
@@ -147,6 +180,10 @@ class MemoryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     def instrumentation_dependencies(self) -> Collection[str]:
         """Nothing: always active."""
         return ()
+
+    def recent_alerts(self) -> tuple[MemoryAlert, ...]:
+        """Give the last hundred alerts of this process, the oldest first."""
+        return () if _wiring is None else _wiring.alerts.recent()
 
     def _instrument(self, **kwargs: Any) -> None:
         if sdk_is_disabled():

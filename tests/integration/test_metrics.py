@@ -10,6 +10,16 @@ from .isolated_support import cases, run_case
 pytestmark = pytest.mark.extension
 
 
-@pytest.mark.parametrize(("script", "case"), cases("span_metrics.py", "span_fork.py"))
+SCRIPTS = (
+    "metrics_table.py",
+    "metrics_entries.py",
+    "metrics_served.py",
+    "metrics_locks.py",
+    "span_metrics.py",
+    "span_fork.py",
+)
+
+
+@pytest.mark.parametrize(("script", "case"), cases(*SCRIPTS))
 def test_a_reader_sees_it(script, case):
     run_case(script, case)

@@ -65,14 +65,15 @@ def core_pairs():
 
 
 def metric_points():
-    """Collect once: {metric name: [(value, attributes)]}."""
+    """Collect once: {metric name: [(value, attributes)]}; of histograms the count."""
     points = {}
     data = telemetry.reader.get_metrics_data()
     for resource in data.resource_metrics if data is not None else ():
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
                 points[metric.name] = [
-                    (p.value, dict(p.attributes)) for p in metric.data.data_points
+                    (p.value if hasattr(p, "value") else p.count, dict(p.attributes))
+                    for p in metric.data.data_points
                 ]
     return points
 
