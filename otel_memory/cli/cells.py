@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from otel_memory.cli.tables import duration, number, printable, size
 from otel_memory.semconv import AGE_EDGES_SECONDS
-from otel_memory.units import format_bytes
+from otel_memory.units import format_bytes, format_rate
 
 UNKNOWN = "\N{EN DASH}"
 """Shown for what was not measured."""
@@ -75,6 +75,11 @@ def _known(value: float | None, write: Callable[[Any], str]) -> Cell:
 def size_cell(size_bytes: int | None, *, signed: bool = False) -> Cell:
     """Show a size."""
     return _known(size_bytes, lambda known: size(known, signed=signed))
+
+
+def rate_cell(bytes_per_hour: float | None) -> Cell:
+    """Show a growth."""
+    return _known(bytes_per_hour, lambda known: format_rate(known, signed=True))
 
 
 def number_cell(count: int | None) -> Cell:

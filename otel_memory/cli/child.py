@@ -66,6 +66,11 @@ def _check_exists(program: str) -> None:
     raise CommandError(f"no such command: {program!r}")
 
 
+def _signal_code(number: int) -> int:
+    """Give the exit code that shells, and programs themselves, have for a signal."""
+    return 128 + number
+
+
 class Child:
     """The command while it runs; signals that we get are passed on to it.
 
@@ -100,10 +105,12 @@ class Child:
                 firmly.
 
         Returns:
-            The exit code of the command, as a shell would give it.
+            The exit code of the command, as a shell would give it; 0 where it ended
+            by what it was asked with after `duration_seconds`, as it should.
         """
         assert self._process is not None
         stop_signals = list(_STOP_SIGNALS)
+        asked_codes: set[int] = set()
         deadline = time.monotonic() + (
             float("inf") if duration_seconds is None else duration_seconds
         )
@@ -114,9 +121,14 @@ class Child:
                 except subprocess.TimeoutExpired:
                     tick()
                 else:
-                    return code if code >= 0 else 128 - code
+                    code = code if code >= 0 else _signal_code(-code)
+                    return 0 if code in asked_codes else code
                 if stop_signals and time.monotonic() >= deadline:
-                    self._send(stop_signals.pop(0))
+                    number = stop_signals.pop(0)
+                    self._send(number)
+                    # What had to be killed did not end as it should.
+                    if number != signal.SIGKILL:
+                        asked_codes.add(_signal_code(number))
                     deadline = time.monotonic() + _GRACE_SECONDS
         finally:
             self._restore_handlers()

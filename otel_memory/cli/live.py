@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 
@@ -21,15 +21,25 @@ from otel_memory.cli.tables import (
     ROW_COLUMNS,
     duration,
     make_table,
+    rate,
     size,
 )
-from otel_memory.recording.summary import Summary, add_known
+from otel_memory.recording.summary import (
+    ENDED_CLEAN,
+    NOT_ENOUGH_DATA,
+    Summary,
+    add_known,
+    largest_known,
+)
 
 _HEIGHT = 8
 _ROWS_MAX = _HEIGHT - 3
 _TERMINAL_ROWS_MIN = 24
 _TERMINAL_COLUMNS_MIN = 60
 _REDRAW_SECONDS = 1.0
+
+# Parts of the title, in the order in which they make room; of "rss" the limit.
+_SPARED = ("name", "processes", "elapsed", "rss")
 
 _SAVE = "\x1b7"
 _RESTORE = "\x1b8"
@@ -121,16 +131,43 @@ class LiveTable:
 
 
 def _lines(summary: Summary, width: int, elapsed_seconds: float) -> list[str]:
-    rss = size(add_known(process.rss_end_bytes for process in summary.processes))
-    processes = len(summary.processes)
-    title = (
-        f" otel-memory  {duration(elapsed_seconds)}  {processes} "
-        f"process{'' if processes == 1 else 'es'}  RSS {rss} "
-    )
     text = io.StringIO()
     console = open_console(text, width=width)
     if summary.spans:
         console.print(make_table(ROW_COLUMNS, summary.spans[:_ROWS_MAX], width))
     else:
         console.print("  No span yet.")
+    title = _title(summary, width, elapsed_seconds)
     return [f"──{title}".ljust(width, "─")[:width], *text.getvalue().splitlines()]
+
+
+def _title(summary: Summary, width: int, elapsed_seconds: float) -> str:
+    """Write as much as there is room for, the verdict being the last to go."""
+    processes = len(summary.processes)
+    # What has ended holds nothing; what was killed cannot be told from what runs.
+    running = [each for each in summary.processes if each.ended != ENDED_CLEAN]
+    rss = size(add_known(process.rss_end_bytes for process in running))
+    limit_bytes = largest_known(process.limit_bytes for process in running)
+    limit = "" if limit_bytes is None else f" of {size(limit_bytes)}"
+    verdict = summary.verdict
+    parts = {
+        "name": "otel-memory",
+        "elapsed": duration(elapsed_seconds),
+        "processes": f"{processes} process{'' if processes == 1 else 'es'}",
+        "rss": f"RSS {rss}{limit}",
+        "growth": rate(verdict.growth_bytes_per_hour),
+        "state": "no verdict yet"
+        if verdict.state == NOT_ENOUGH_DATA
+        else verdict.state.replace("-", " "),
+    }
+    title = _joined(parts)
+    for part in _SPARED:
+        if len(title) + len("──") <= width:
+            break
+        parts[part] = f"RSS {rss}" if part == "rss" else ""
+        title = _joined(parts)
+    return title
+
+
+def _joined(parts: Mapping[str, str]) -> str:
+    return f" {'  '.join(filter(None, parts.values()))} "

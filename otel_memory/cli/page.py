@@ -15,23 +15,16 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from otel_memory.cli import flame
+from otel_memory.cli import flame, verdict
 from otel_memory.cli.cells import UNKNOWN, age_labels, size_cell, visible
 from otel_memory.cli.charts import flame_figure, live_figure, process_figure
 from otel_memory.cli.sheets import sheets
-from otel_memory.cli.tables import (
-    NO_VERDICT_SENTENCE,
-    about_the_source,
-    duration,
-)
+from otel_memory.cli.tables import about_the_source, duration, place_of
 from otel_memory.recording.details import Details
 from otel_memory.recording.summary import (
-    ENDED_NOT,
     ENDED_UNREPORTED,
-    NOT_ENOUGH_DATA,
     Site,
     Summary,
-    Verdict,
     add_known,
     largest_known,
 )
@@ -48,13 +41,6 @@ _SCRIPT = "report.js"
 
 # From here on a line is said to have borne all of it.
 _MOST = 0.9
-_VERDICTS = {
-    NOT_ENOUGH_DATA: "Too short for a verdict",
-    "warming-up": "Warming up",
-    "steady": "Steady",
-    "growing": "Growing",
-    "leaking": "Leaking",
-}
 
 
 @dataclass(frozen=True)
@@ -113,9 +99,11 @@ def render(details: Details) -> str:
         command=" ".join(summary.command) or "(unknown command)",
         facts=_facts(details),
         headline=_headline(summary),
-        verdict=_verdict(summary),
+        verdict=verdict.title(summary),
         verdict_state=summary.verdict.state,
-        verdict_sentence=_verdict_sentence(summary.verdict),
+        verdict_sentence=" ".join(verdict.sentences(summary)),
+        suspects=_suspects(summary),
+        suspects_title=verdict.suspects_title(summary),
         tiles=_tiles(summary),
         sheets={sheet.name: sheet for sheet in sheets(details)},
         ages=age_labels(),
@@ -211,26 +199,16 @@ def _largest_place(sites: Sequence[Site], span: str) -> tuple[str, int]:
     return max(born_bytes.items(), key=lambda item: item[1], default=("", 0))
 
 
-def _verdict(summary: Summary) -> str:
-    state = summary.verdict.state
-    if state == NOT_ENOUGH_DATA and _is_a_moment(summary):
-        return "One moment, no verdict"
-    return _VERDICTS.get(state, state)
+def _suspects(summary: Summary) -> list[str]:
+    return [_suspect(line) for line in verdict.suspect_lines(summary)]
 
 
-def _is_a_moment(summary: Summary) -> bool:
-    """Tell a profile that was asked for from a run."""
-    return {process.ended for process in summary.processes} == {ENDED_NOT}
-
-
-def _verdict_sentence(verdict: Verdict) -> str:
-    if verdict.growth_bytes_per_hour is None:
-        return NO_VERDICT_SENTENCE
-    rate = format_rate(verdict.growth_bytes_per_hour, signed=True)
-    if verdict.interval is None:
-        return f"Memory changes by {rate}."
-    low, high = (format_rate(bound, signed=True) for bound in verdict.interval)
-    return f"Memory changes by {rate} (between {low} and {high})."
+def _suspect(line: verdict.SuspectLine) -> str:
+    under = f" under {line.entry}" if line.entry != line.span else ""
+    rate = format_rate(line.growth_bytes_per_hour or 0.0, signed=True)
+    site = f", most of it from {place_of(line.site)}" if line.site else ""
+    holds = size_cell(line.live_bytes).text
+    return f"{line.span}{under}: {rate}, holds {holds}{site}"
 
 
 def _tiles(summary: Summary) -> list[Tile]:
@@ -246,7 +224,7 @@ def _tiles(summary: Summary) -> list[Tile]:
         if process.rss_end_bytes is not None and process.rss_start_bytes is not None
     )
     whose = "peak" if len(processes) == 1 else "largest process's peak"
-    end = "RSS" if _is_a_moment(summary) else "RSS at the end"
+    end = "RSS" if verdict.is_a_moment(summary) else "RSS at the end"
     since = f"RSS {size_cell(rss_growth_bytes, signed=True).text}, start to end"
     return [
         Tile(end, size_cell(end_bytes).text, f"{whose} {size_cell(peak_bytes).text}"),
@@ -259,7 +237,7 @@ def _tiles(summary: Summary) -> list[Tile]:
         Tile(
             "Growth of live heap",
             size_cell(growth_bytes, signed=True).text,
-            "one moment shows none" if _is_a_moment(summary) else since,
+            "one moment shows none" if verdict.is_a_moment(summary) else since,
         ),
     ]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from otel_memory.cli.console import open_console, require
 from otel_memory.cli.outputs import HTML, OTLP_PROFILES, PPROF, Outputs
-from otel_memory.cli.tables import print_summary
+from otel_memory.cli.printing import print_summary
+from otel_memory.cli.verdict import add_fail_on, judged_exit_code
 from otel_memory.recording.details import read_details
 from otel_memory.recording.fold import summarise
 from otel_memory.recording.summary import Summary
@@ -22,6 +23,7 @@ class ReportCommand:
 
     otel-memory report run.jsonl
     otel-memory report run.jsonl --html report.html
+    otel-memory report run.jsonl --fail-on leaking
     """
 
     @staticmethod
@@ -50,6 +52,7 @@ class ReportCommand:
             help="write the live heap as OTLP profiles: JSON, or protobuf if FILE ends "
             "in .pb (experimental: the format still changes)",
         )
+        add_fail_on(parser, "0")
         parser.add_argument(
             "--force", action="store_true", help="overwrite files that exist"
         )
@@ -74,15 +77,22 @@ class ReportCommand:
                 lines = outputs.write(details)
             said = sys.stderr if arguments.json else sys.stdout
             print(*lines, sep="\n", file=said)
+            summary = details.summary
             if arguments.json:
-                _print_json(details.summary)
-            return 0
-        if arguments.json:
-            _print_json(summarise(arguments.recording))
+                _print_json(summary)
         else:
+            summary = self._show(arguments)
+        return judged_exit_code("report", 0, summary, arguments.fail_on)
+
+    def _show(self, arguments: argparse.Namespace) -> Summary:
+        if not arguments.json:
             require("rich")
-            print_summary(open_console(), summarise(arguments.recording))
-        return 0
+        summary = summarise(arguments.recording)
+        if arguments.json:
+            _print_json(summary)
+        else:
+            print_summary(open_console(), summary)
+        return summary
 
 
 def _print_json(summary: Summary) -> None:

@@ -20,7 +20,9 @@ from otel_memory.cli.environment import child_environment
 from otel_memory.cli.hints import why_nothing_arrived
 from otel_memory.cli.live import LiveTable
 from otel_memory.cli.outputs import HTML, JSON, Outputs
-from otel_memory.cli.tables import print_summary, printable
+from otel_memory.cli.printing import print_summary
+from otel_memory.cli.tables import printable
+from otel_memory.cli.verdict import add_fail_on, judged_exit_code
 from otel_memory.errors import CommandError
 from otel_memory.recording.details import Details, read_details
 from otel_memory.recording.file import RecordingWriter, Start
@@ -32,6 +34,8 @@ from otel_memory.recording.redact import redact_command
 from otel_memory.recording.summary import Summary
 
 _PROFILE_INTERVAL_SECONDS = 2.0
+# The live table is drawn each second; a verdict changes with the minutes.
+_ASSESS_EVERY_SECONDS = 60.0
 _SECONDS_BY_UNIT = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?)(?P<unit>[a-z]*)")
 
@@ -41,10 +45,12 @@ class RunCommand:
 
     The command is started under opentelemetry-instrument, and needs no collector or
     other backend: it reports to otel-memory itself. Exporters that are configured
-    stay. The exit code is the command's.
+    stay. The exit code is the command's; 0 if --duration ended it and it obeyed; and
+    3 with --fail-on, if nothing else was wrong.
 
       otel-memory run -- python app.py
       otel-memory run --record run.jsonl --duration 4h -- gunicorn shop:app
+      otel-memory run --duration 4h --fail-on leaking -- python app.py
     """
 
     @staticmethod
@@ -75,6 +81,7 @@ class RunCommand:
             metavar="TIME",
             help="interrupt the command after TIME, such as 90s, 30m or 4h",
         )
+        add_fail_on(parser, "the command's exit code")
         parser.add_argument(
             "--interval",
             type=parse_duration,
@@ -118,7 +125,7 @@ class RunCommand:
             lines.append(f"Recording: {arguments.record}")
         with suppress(BrokenPipeError):  # Nobody reads it; the exit code stays.
             _report(details.summary, arguments, lines)
-        return exit_code
+        return judged_exit_code("run", exit_code, details.summary, arguments.fail_on)
 
 
 def _write(outputs: Outputs, details: Details) -> list[str]:
@@ -152,7 +159,9 @@ class _Session:
     def __init__(self, start: Start, writer: RecordingWriter) -> None:
         self._start = start
         self._recorder = Recorder(writer)
-        self._builder = SummaryBuilder(start)
+        self._builder = SummaryBuilder(
+            start, assess_every_seconds=_ASSESS_EVERY_SECONDS
+        )
         # Receives on many threads, is summed up on the main one.
         self._builder_lock = threading.Lock()
         self._is_live = False

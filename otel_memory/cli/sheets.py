@@ -7,21 +7,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from otel_memory.cli import verdict
 from otel_memory.cli.cells import (
     UNKNOWN,
     Cell,
     by_age_cell,
     mean_cell,
     number_cell,
+    rate_cell,
     short_time_cell,
     size_cell,
     time_cell,
 )
 from otel_memory.cli.tables import duration, why_no_span
+from otel_memory.leaks import STATES
 from otel_memory.recording.details import Details
 from otel_memory.recording.largest import LargeSpan
-from otel_memory.recording.summary import Package, Process, Row, Site
+from otel_memory.recording.summary import Alert, Package, Process, Row, Site
 from otel_memory.semconv import (
+    EVENT_RECOVERED,
     SORT_AFTER_END,
     SORT_SPAN,
 )
@@ -120,7 +124,16 @@ _PROCESS_COLUMNS = (
     Column("Limit"),
     Column("Heap source", "Where its heap figures come from.", False),
     Column("Native covered", "Whether what libraries malloc is in them.", False),
+    Column("Verdict", "Of its growth, if it lived for long enough.", False),
+    Column("Growth", "Of its memory's floor, by the verdict."),
     Column("Ended", "", False),
+)
+_ALERT_COLUMNS = (
+    Column("After", "How long after the start of the run."),
+    Column("Process"),
+    Column("Kind", "", False),
+    Column("Message", "", False),
+    Column("Evidence", "Who bore what grew, and the lines that bore most.", False),
 )
 
 
@@ -175,6 +188,15 @@ def sheets(details: Details) -> list[Sheet]:
             _PROCESS_COLUMNS,
             [_process_line(process) for process in summary.processes],
             "No process has reported anything.",
+            sorted_by=None,
+        ),
+        _sheet(
+            "alerts",
+            "Alerts",
+            "What the processes raised themselves, and took back.",
+            _ALERT_COLUMNS,
+            [_alert_line(alert, summary.start_seconds) for alert in summary.alerts],
+            "No alert was raised.",
             sorted_by=None,
         ),
     ]
@@ -269,6 +291,21 @@ def _process_line(process: Process) -> Line:
         size_cell(process.limit_bytes),
         Cell(source, process.heap_source),
         Cell(covered, covered),
+        Cell(process.state, STATES.index(process.state)),
+        rate_cell(process.growth_bytes_per_hour),
         Cell(process.ended, process.ended),
+    )
+    return Line(cells)
+
+
+def _alert_line(alert: Alert, start_seconds: float | None) -> Line:
+    # Of what is over, who bore it is of no interest.
+    texts = () if alert.event == EVENT_RECOVERED else alert.suspects + alert.top_sites
+    cells = (
+        time_cell(verdict.when(alert, start_seconds)),
+        Cell(UNKNOWN if alert.pid is None else str(alert.pid), alert.pid),
+        Cell(alert.kind or UNKNOWN, alert.kind),
+        Cell(alert.message, alert.message),
+        Cell("\n".join(texts) or UNKNOWN, is_code=True),
     )
     return Line(cells)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show a summary as tables."""
+"""The tables of a terminal: which columns there are, and how they fit."""
 
 from __future__ import annotations
 
@@ -10,29 +10,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_memory.recording.summary import Process, Site, Summary
 from otel_memory.semconv import (
-    SORT_SPAN,
     SOURCE_LOST,
     SOURCE_NATIVE,
     SOURCE_OFF,
     SOURCE_TRACEMALLOC,
 )
-from otel_memory.units import format_bytes
+from otel_memory.units import format_bytes, format_rate
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
 UNKNOWN = "-"
 """Shown for what was not measured."""
 
-_ROWS_MAX = 10
 _WIDE_COLUMNS = 100
 _INDENT_COLUMNS = 2
 
-_LIVE_SENTENCE = (
-    "Live: bytes born in such spans and not freed yet, by whomever; estimated from "
-    "samples. Growth: live now minus live at the first reading."
-)
 NO_VERDICT_SENTENCE = (
     "Rows are ranked by live bytes, which is not a verdict: a cache that fills looks "
     "like a leak until it has been watched for long enough."
@@ -63,6 +56,11 @@ def size(size_bytes: int | None, *, signed: bool = False) -> str:
     return UNKNOWN if size_bytes is None else format_bytes(size_bytes, signed=signed)
 
 
+def rate(bytes_per_hour: float | None) -> str:
+    """Write a growth; nothing where there is no verdict on it."""
+    return "" if bytes_per_hour is None else format_rate(bytes_per_hour, signed=True)
+
+
 def number(count: int | None) -> str:
     """Write a count, or that it was not measured."""
     return UNKNOWN if count is None else f"{count:,}"
@@ -82,14 +80,15 @@ def _lacks_native(process: Process) -> bool:
     return process.heap_source == SOURCE_NATIVE and process.native_covered is False
 
 
-def _place(site: Site) -> str:
+def place_of(site: Site) -> str:
+    """Write where a site is, with its function."""
     line = "" if site.line is None else f":{site.line}"
     function = "" if site.function is None else f" {site.function}"
     return f"{site.file}{line}{function}"
 
 
 def _short_place(site: Site) -> str:
-    return _place(replace(site, function=None))
+    return place_of(replace(site, function=None))
 
 
 def _shortest_place(site: Site) -> str:
@@ -97,7 +96,11 @@ def _shortest_place(site: Site) -> str:
     return _short_place(site if name == site.file else replace(site, file=f"…/{name}"))
 
 
-_PROCESS_COLUMNS = (
+def _of_site(line: Any, place: Callable[[Site], str]) -> str:
+    return UNKNOWN if line.site is None else place(line.site)
+
+
+PROCESS_COLUMNS = (
     Column("PID", lambda process: UNKNOWN if process.pid is None else str(process.pid)),
     Column("RSS start", lambda process: size(process.rss_start_bytes)),
     Column("Peak", lambda process: size(process.rss_peak_bytes)),
@@ -117,8 +120,8 @@ ROW_COLUMNS = (
     Column("Samples", lambda row: number(row.live_samples), is_wide=True),
     Column("Growth", lambda row: size(row.growth_bytes, signed=True)),
 )
-_SITE_COLUMNS = (
-    Column("Site", _place, is_name=True, shorter=(_short_place, _shortest_place)),
+SITE_COLUMNS = (
+    Column("Site", place_of, is_name=True, shorter=(_short_place, _shortest_place)),
     Column("Span", lambda site: site.span, is_name=True),
     Column("Entry", lambda site: site.entry, is_name=True, is_wide=True),
     Column("Live", lambda site: size(site.live_bytes)),
@@ -126,7 +129,22 @@ _SITE_COLUMNS = (
     Column("Growth", lambda site: size(site.growth_bytes, signed=True)),
     Column("Age", lambda site: age(site.age_mean_seconds), is_wide=True),
 )
-_PACKAGE_COLUMNS = (
+SUSPECT_COLUMNS = (
+    Column("Span", lambda line: line.span, is_name=True),
+    Column("Entry", lambda line: line.entry, is_name=True, is_wide=True),
+    Column("Growth", lambda line: rate(line.growth_bytes_per_hour)),
+    Column("Live", lambda line: size(line.live_bytes)),
+    Column(
+        "Site",
+        lambda line: _of_site(line, place_of),
+        is_name=True,
+        shorter=(
+            lambda line: _of_site(line, _short_place),
+            lambda line: _of_site(line, _shortest_place),
+        ),
+    ),
+)
+PACKAGE_COLUMNS = (
     Column("Package", lambda package: package.package, is_name=True),
     Column("Live", lambda package: size(package.live_bytes)),
     Column("Importing", lambda package: size(package.import_bytes)),
@@ -141,36 +159,6 @@ def why_no_span(summary: Summary) -> str:
     if sources and sources <= {SOURCE_OFF, SOURCE_TRACEMALLOC, None}:
         return "Spans are not counted without the native heap source."
     return "No span was completed."
-
-
-def print_summary(console: Console, summary: Summary) -> None:
-    """Print what a run's recording says."""
-    _print_heading(console, summary)
-    _print_block(console, "Processes", _PROCESS_COLUMNS, summary.processes)
-    for sentence in about_the_source(summary):
-        console.print(sentence)
-    completed = [row for row in summary.spans if row.sort == SORT_SPAN and row.count]
-    if not completed and summary.processes:
-        console.print(f"\n{why_no_span(summary)}")
-    _print_block(console, "Spans (bytes are self)", ROW_COLUMNS, summary.spans)
-    _print_block(console, "Entries (bytes include steps)", ROW_COLUMNS, summary.entries)
-    _print_block(console, "Sites", _SITE_COLUMNS, summary.sites)
-    title = "Packages (of the allocating frame)"
-    _print_block(console, title, _PACKAGE_COLUMNS, summary.packages)
-    if any(row.live_bytes is not None for row in summary.spans):
-        console.print(f"\n{_LIVE_SENTENCE}")
-        console.print(NO_VERDICT_SENTENCE)
-    for note in summary.notes:
-        console.print(f"Note: {note}")
-
-
-def _print_heading(console: Console, summary: Summary) -> None:
-    command = printable(" ".join(summary.command)) or "(unknown command)"
-    seconds = summary.duration_seconds
-    lasted = "" if seconds is None else f", {duration(seconds)}"
-    console.print(f"otel-memory: {command}{lasted}", overflow="fold")
-    if not summary.processes:
-        console.print("\nNo process has reported anything.")
 
 
 def duration(seconds: float) -> str:
@@ -201,18 +189,6 @@ def about_the_source(summary: Summary) -> list[str]:
     elif summary.processes and sources == {None}:
         sentences.append("otel-memory itself did not report: is it disabled?")
     return sentences
-
-
-def _print_block(
-    console: Console, title: str, columns: Sequence[Column], rows: Sequence[Any]
-) -> None:
-    if not rows:
-        return
-    console.print(f"\n{title}")
-    console.print(make_table(columns, rows[:_ROWS_MAX], console.width))
-    left_out = len(rows) - _ROWS_MAX
-    if left_out > 0:
-        console.print(f"  ... and {left_out:,} more; `report --json` has all of them")
 
 
 def make_table(columns: Sequence[Column], rows: Sequence[Any], width: int) -> Table:

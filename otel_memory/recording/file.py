@@ -190,23 +190,7 @@ class RecordingReader:
             raise CommandError(f"cannot read {path}: {error.strerror}") from None
         if not first:
             raise CommandError(f"{path} is empty")
-        self.start = self._read_start(_parse(first))
-
-    def _read_start(self, line: Json | None) -> Start:
-        event = next(_events_of(line, EVENT_STARTED), None)
-        schema = event.attributes.get(ATTR_SCHEMA) if event else None
-        if event is None or not isinstance(schema, int):
-            raise CommandError(f"{self._path} is not a recording of otel-memory")
-        if schema != SCHEMA:
-            raise CommandError(
-                f"{self._path} has schema {schema}, and this otel-memory reads {SCHEMA}"
-            )
-        command = _list(event.attributes.get(ATTR_COMMAND))
-        return Start(
-            tuple(str(word) for word in command if word is not None),
-            str(event.attributes.get(ATTR_DIRECTORY) or ""),
-            event.time_seconds or 0.0,
-        )
+        self.start = read_start(parse_line(first), path)
 
     def lines(self) -> Iterator[Json]:
         """Give the lines between the first and the last.
@@ -220,11 +204,11 @@ class RecordingReader:
             for number, raw in enumerate(file, start=2):
                 if broken is not None:
                     raise CommandError(f"{self._path}, line {broken}: not OTLP JSON")
-                line = _parse(raw)
+                line = parse_line(raw)
                 if line is None:
                     broken = number
                     continue
-                end = next(_events_of(line, EVENT_ENDED), None)
+                end = next(events_of(line, EVENT_ENDED), None)
                 if end is not None:
                     self.end = end.attributes
                     self.notes += [
@@ -238,7 +222,33 @@ class RecordingReader:
             self.notes.append("The recording has no end: it was cut, or still runs.")
 
 
-def _parse(raw: bytes) -> Json | None:
+def read_start(line: Json | None, name: object) -> Start:
+    """Read the first line of a recording.
+
+    Args:
+        line: The line; None where it is no OTLP JSON.
+        name: What it was read from, for the message.
+
+    Raises:
+        CommandError: It is not one of ours.
+    """
+    event = next(events_of(line, EVENT_STARTED), None)
+    schema = event.attributes.get(ATTR_SCHEMA) if event else None
+    if event is None or not isinstance(schema, int):
+        raise CommandError(f"{name} is not a recording of otel-memory")
+    if schema != SCHEMA:
+        raise CommandError(
+            f"{name} has schema {schema}, and this otel-memory reads {SCHEMA}"
+        )
+    command = _list(event.attributes.get(ATTR_COMMAND))
+    return Start(
+        tuple(str(word) for word in command if word is not None),
+        str(event.attributes.get(ATTR_DIRECTORY) or ""),
+        event.time_seconds or 0.0,
+    )
+
+
+def parse_line(raw: bytes) -> Json | None:
     """Parse one line; None where it is no OTLP JSON."""
     try:
         line = json.loads(raw)
@@ -249,7 +259,8 @@ def _parse(raw: bytes) -> Json | None:
     return line
 
 
-def _events_of(line: Json | None, name: str) -> Iterator[Event]:
+def events_of(line: Json | None, name: str) -> Iterator[Event]:
+    """Give the log events of one name that a line holds."""
     if line is not None and any(dicts(line, "resourceLogs")):
         yield from (event for event in events(line) if event.name == name)
 

@@ -48,7 +48,7 @@ class Event(NamedTuple):
 
 def dicts(holder: Any, key: str) -> Iterator[Json]:
     """Give those elements of a list that are objects; nothing if there is none."""
-    found = holder.get(key) if isinstance(holder, Mapping) else None
+    found = holder.get(key) if isinstance(holder, dict) else None
     for element in found if isinstance(found, list) else ():
         if isinstance(element, dict):
             yield element
@@ -69,7 +69,7 @@ _VALUE_READERS = {
 
 def read_value(value: Any) -> Any:
     """Read an `AnyValue`; None where it is empty or of a kind we never write."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for key, reader in _VALUE_READERS.items():
             if key in value:
                 return reader(value[key])
@@ -91,10 +91,14 @@ def write_value(value: Any) -> Json:
 
 def read_attributes(holder: Any) -> dict[str, Any]:
     """Read a list of attributes as a dict."""
-    return {
-        str(attribute.get("key")): read_value(attribute.get("value"))
-        for attribute in dicts(holder, "attributes")
-    }
+    read = {}
+    for attribute in dicts(holder, "attributes"):
+        value = attribute.get("value")
+        # Most are texts, and there are hundreds of thousands in a recording.
+        text = value.get("stringValue") if isinstance(value, dict) else None
+        known = text if isinstance(text, str) else read_value(value)
+        read[str(attribute.get("key"))] = known
+    return read
 
 
 def write_attributes(attributes: Mapping[str, Any]) -> list[Json]:
@@ -139,8 +143,8 @@ def stamp_pid(line: Json, pid: int) -> None:
         resource["attributes"] = [*others, *write_attributes({PID_ATTRIBUTE: pid})]
 
 
-def _seconds(record: Mapping[str, Any]) -> float | None:
-    nanoseconds = size(record.get("timeUnixNano"))
+def _seconds(record: Mapping[str, Any], key: str = "timeUnixNano") -> float | None:
+    nanoseconds = size(record.get(key))
     return nanoseconds / 1e9 if nanoseconds else None
 
 
@@ -176,4 +180,6 @@ def events(line: Mapping[str, Any]) -> Iterator[Event]:
                 if isinstance(name, str) and name:
                     body = read_value(record.get("body"))
                     attributes = read_attributes(record)
-                    yield Event(pid, name, attributes, body, _seconds(record))
+                    # Whoever emits an event may leave its time to the SDK.
+                    time = _seconds(record) or _seconds(record, "observedTimeUnixNano")
+                    yield Event(pid, name, attributes, body, time)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from otel_memory.recording.file import RecordingWriter
-from otel_memory.recording.otlp import Event, Json, events, pid_of, resources
+from otel_memory.recording.otlp import Json, events, pid_of, resources
 from otel_memory.semconv import ATTR_PROFILE_FINAL, EVENT_HEAP_PROFILE
 
 _SPACING_SECONDS_MIN = 1.0
@@ -100,12 +100,15 @@ class Recorder:
             return
         pid = next((pid_of(part) for part in resources(line)), None)
         key = (signal, pid)
-        profiles = list(_profiles(line)) if signal == "logs" else []
+        happened = list(events(line)) if signal == "logs" else []
+        profiles = [event for event in happened if event.name == EVENT_HEAP_PROFILE]
         if signal == "logs" and not profiles:
             self._writer.write(line)  # An event that happens once, such as an alert.
             return
         final = any(event.attributes.get(ATTR_PROFILE_FINAL) for event in profiles)
-        if final or self._is_due(key, now_seconds):
+        # One that happens once may come in one batch with a profile.
+        is_once = final or len(happened) > len(profiles)
+        if is_once or self._is_due(key, now_seconds):
             self._write(key, line, now_seconds)
         else:
             self._held[key] = _Held(line, now_seconds)
@@ -141,7 +144,3 @@ class Recorder:
         self._held.pop(key, None)
         self._written_seconds[key] = now_seconds
         self._writer.write(line)
-
-
-def _profiles(line: Json) -> Iterator[Event]:
-    return (event for event in events(line) if event.name == EVENT_HEAP_PROFILE)

@@ -125,7 +125,11 @@ def suspects_of(pairs: list[Pair]) -> tuple[Suspect, ...]:
         for (span, entry, sort), group in groups.items()
         if sort == semconv.SORT_SPAN
     )
-    found = [Suspect(span, entry) for negative, span, entry in ranked if negative < 0]
+    found = [
+        Suspect(span, entry, live_bytes=-negative)
+        for negative, span, entry in ranked
+        if negative < 0
+    ]
     return tuple(found[:_SUSPECTS_MAX])
 
 

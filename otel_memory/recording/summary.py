@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from otel_memory.semconv import LEAK_STATES
+
 SCHEMA = 1
 
 ENDED_CLEAN = "clean"
@@ -20,12 +22,17 @@ ENDED_UNREPORTED = "unreported"
 ENDED_NOT = "running"
 """The profile was asked for, of a process that went on."""
 
-NOT_ENOUGH_DATA = "not-enough-data"
+NOT_ENOUGH_DATA = LEAK_STATES[0]
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process of the run, with its own figures."""
+    """One process of the run, with its own figures.
+
+    Attributes:
+        state: The verdict on it.
+        growth_bytes_per_hour: Of its floor, by the verdict.
+    """
 
     pid: int | None
     heap_source: str | None
@@ -35,6 +42,8 @@ class Process:
     rss_peak_bytes: int | None
     limit_bytes: int | None
     ended: str
+    state: str = NOT_ENOUGH_DATA
+    growth_bytes_per_hour: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,20 +111,64 @@ class Package:
 
 @dataclass(frozen=True)
 class Suspect:
-    """One pair that the verdict points at."""
+    """One pair that the verdict points at.
+
+    Attributes:
+        growth_bytes_per_hour: Of its live bytes after warm-up, less what its own
+            traffic may explain; None where the pair merely holds most.
+        live_bytes: What it holds, in the process that the verdict is on.
+    """
 
     span: str
     entry: str
+    growth_bytes_per_hour: float | None = None
+    live_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the growth of the process means."""
+    """What the growth of memory means: of the worst process.
+
+    Attributes:
+        state: One of `LEAK_STATES`.
+        growth_bytes_per_hour: Of the floor, in the time that was judged.
+        interval: Between which two the growth lies that has to be explained.
+        suspects: Who bears what grows, the fastest first; while there is not enough
+            data, and nothing else is known, who holds most.
+        seconds_to_limit: Until the limit is reached at this growth.
+        pid: The worst process.
+        processes: How many have this state.
+    """
 
     state: str = NOT_ENOUGH_DATA
     growth_bytes_per_hour: float | None = None
     interval: tuple[float, float] | None = None
     suspects: tuple[Suspect, ...] = ()
+    seconds_to_limit: float | None = None
+    pid: int | None = None
+    processes: int = 0
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert that a process raised, or took back.
+
+    Attributes:
+        time_seconds: Since the epoch.
+        event: The event's name; `EVENT_RECOVERED` takes one back.
+        kind: One of `ALERT_KINDS`.
+        message: What it said.
+        suspects: Who bore what grew then, as texts.
+        top_sites: The lines that bore most of what was live then, as texts.
+    """
+
+    time_seconds: float | None
+    pid: int | None
+    event: str
+    kind: str
+    message: str
+    suspects: tuple[str, ...]
+    top_sites: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -123,6 +176,8 @@ class Summary:
     """All that is said about one run.
 
     Attributes:
+        start_seconds: When the run began, in seconds since the epoch.
+        alerts: The last ones, the oldest first.
         notes: What is wrong with the figures, in sentences; not in the JSON.
         heap_reasons: Why the heap source is what it is; not in the JSON.
     """
@@ -135,6 +190,8 @@ class Summary:
     sites: tuple[Site, ...]
     verdict: Verdict
     packages: tuple[Package, ...] = ()
+    start_seconds: float | None = None
+    alerts: tuple[Alert, ...] = ()
     notes: tuple[str, ...] = ()
     heap_reasons: tuple[str, ...] = ()
 

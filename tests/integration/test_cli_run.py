@@ -71,6 +71,8 @@ def test_the_recording_holds_the_contract(recording):
         "rss_peak_bytes": 300 * MIB,
         "limit_bytes": 512 * MIB,
         "ended": "clean",
+        "state": "not-enough-data",
+        "growth_bytes_per_hour": None,
     }
     assert process["rss_end_bytes"] >= 103 * MIB
     assert figures["command"] == [sys.executable, str(REPORTS)]
@@ -187,10 +189,40 @@ def test_signals_reach_the_command_and_the_summary_is_still_printed(number, expe
     assert "get_product_list" in errors
 
 
-def test_the_command_is_interrupted_after_the_duration():
-    code = "import time; time.sleep(600)"
-    done = cli("run", "--duration", "5s", "--", sys.executable, "-c", code)
-    assert done.returncode == 130
+CATCHES = (
+    "import sys, time\ntry: time.sleep(600)\nexcept KeyboardInterrupt: sys.exit({})"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        # Ended by the interrupt, as it should; by the signal itself or its code.
+        ("import time; time.sleep(600)", 0),
+        (CATCHES.format(130), 0),
+        (CATCHES.format(0), 0),
+        # Whatever else it says is its own.
+        (CATCHES.format(7), 7),
+        (CATCHES.format("'cannot save'"), 1),
+        # Not what it was asked with: somebody else may have killed it.
+        (CATCHES.replace("sys.exit({})", "import os; os.kill(os.getpid(), 15)"), 143),
+    ],
+)
+def test_a_command_that_obeys_after_the_duration_has_not_failed(code, expected):
+    done = cli("run", "--duration", "4s", "--", sys.executable, "-c", code)
+    assert done.returncode == expected
+
+
+def test_a_short_run_fails_on_nothing_and_says_why():
+    command = [sys.executable, REPORTS]
+    done = cli("run", "--fail-on", "growing", "--", *command)
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-2:] == [
+        "otel-memory: run: --fail-on growing: the run was too short for a verdict",
+        "otel-memory: run: A verdict takes an hour of the process's life, and "
+        "'leaking' three and a quarter.",
+    ]
+    assert cli("run", "--fail-on", "growing", "--", *command, "three").returncode == 3
 
 
 def show_environment(**changes):

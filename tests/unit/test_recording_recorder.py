@@ -113,6 +113,19 @@ def test_a_final_profile_and_other_events_are_never_held_back(run):
     assert close() == expected
 
 
+def test_an_event_that_comes_with_a_profile_is_not_held_back_with_it(run):
+    recorder, clock, close = run
+    clock.now_seconds += 3600
+    recorder.record("logs", profile(1, final=False))
+    both = profile(1, final=False)
+    (part,) = both["resourceLogs"]
+    part["scopeLogs"] += event(1, "otel_memory.alert")["resourceLogs"][0]["scopeLogs"]
+    recorder.record("logs", both)
+    recorder.record("logs", profile(1, final=False))
+    recorder.record("logs", profile(1, final=True))
+    assert close() == [profile(1, final=False), both, profile(1, final=True)]
+
+
 def test_spans_stop_at_the_bound_and_the_recording_says_so(run, monkeypatch):
     recorder, _, _ = run
     monkeypatch.setattr(module, "_SPANS_BYTES_MAX", 1000)

@@ -82,8 +82,13 @@ def test_nothing_is_an_empty_summary_of_the_contract():
             "growth_bytes_per_hour": None,
             "interval": None,
             "suspects": [],
+            "seconds_to_limit": None,
+            "pid": None,
+            "processes": 0,
         },
         "packages": [],
+        "start_seconds": None,
+        "alerts": [],
     }
 
 
@@ -116,6 +121,8 @@ def test_a_process_has_its_first_last_and_peak_and_its_source():
             "rss_peak_bytes": 350,
             "limit_bytes": 512,
             "ended": "clean",
+            "state": "not-enough-data",
+            "growth_bytes_per_hour": None,
         }
     ]
 
@@ -131,6 +138,8 @@ def test_what_was_not_measured_is_null():
         "rss_peak_bytes": None,
         "limit_bytes": None,
         "ended": "unreported",
+        "state": "not-enough-data",
+        "growth_bytes_per_hour": None,
     }
     assert figures["spans"] == [
         {
@@ -250,13 +259,23 @@ def test_a_user_span_named_like_a_special_row_stays_apart():
     assert len(figures["entries"]) == 2
 
 
+def holder(span, entry, live_bytes):
+    """What stands for a suspect while nobody can tell who grows."""
+    return {
+        "span": span,
+        "entry": entry,
+        "growth_bytes_per_hour": None,
+        "live_bytes": live_bytes,
+    }
+
+
 def test_suspects_are_user_spans_by_live_bytes():
     live = {NO_SPAN: 900, ENTRY: 5, LIST: 50, LIST_ELSEWHERE: 0}
     verdict = summed(report(1, by_pair(semconv.SPAN_LIVE, live)))["verdict"]
     assert verdict["state"] == "not-enough-data"
     assert verdict["suspects"] == [
-        {"span": "get_product_list", "entry": "GET /recommend"},
-        {"span": "GET /recommend", "entry": "GET /recommend"},
+        holder("get_product_list", "GET /recommend", 50),
+        holder("GET /recommend", "GET /recommend", 5),
     ]
 
 
@@ -455,7 +474,7 @@ def test_a_process_without_metrics_of_pairs_has_the_rows_of_its_profile():
     assert only(figures["spans"], sort="no-span")["count"] is None
     assert len(figures["spans"]) == 2
     assert figures["verdict"]["suspects"] == [
-        {"span": "get_product_list", "entry": "GET /recommend"}
+        holder("get_product_list", "GET /recommend", 10 + 90)
     ]
 
 
