@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `otel-memory run`, `report` and `doctor`."""
+"""The command line: `otel-memory run`, `report`, `top` and `doctor`."""
 
 from otel_memory.cli._main import main
 

@@ -18,6 +18,7 @@ from typing import Protocol
 from otel_memory.cli.doctor import DoctorCommand
 from otel_memory.cli.report import ReportCommand
 from otel_memory.cli.run import RunCommand
+from otel_memory.cli.top import TopCommand
 from otel_memory.errors import CommandError
 
 
@@ -31,6 +32,7 @@ class _Command(Protocol):
 _COMMANDS: dict[str, type[_Command]] = {
     "run": RunCommand,
     "report": ReportCommand,
+    "top": TopCommand,
     "doctor": DoctorCommand,
 }
 _DISTRIBUTION = "otel-memory"

@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The socket on which a process answers `otel-memory top PID`.
+
+A Unix socket in a directory that only its owner can enter: no port, nothing that
+another user or machine can reach. Whoever connects gets one heap profile, the lines
+that `write_heap_profile` writes, and is hung up on; nothing is ever read from them.
+Until somebody connects a daemon thread waits in the kernel and costs nothing. Clients
+are served one after the other, at most one per `PAUSE_SECONDS`, and who does not read
+is cut off after `SEND_SECONDS`.
+
+A forked child closes what it inherits and opens a socket of its own. What a process
+leaves behind that was killed is removed by the next one that opens a socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import socket
+import stat
+import struct
+import threading
+from contextlib import suppress
+
+from otel_memory import _guard
+from otel_memory.config import OTEL_PYTHON_MEMORY_TOP, runtime_directory
+from otel_memory.snapshot import heap_profile
+
+PAUSE_SECONDS = 0.2
+"""After each client."""
+SEND_SECONDS = 2.0
+"""For a whole answer; a client that reads takes milliseconds."""
+
+_BACKLOG = 8
+# At an uninstrument(): an answer that is being sent is finished, but not for ever.
+_JOIN_SECONDS = 5.0
+_ROOT = 0
+_NAME = re.compile(r"(?P<pid>[1-9][0-9]*)\.sock")
+_PEER = struct.Struct("iII")  # pid, uid, gid
+# The descriptors or buffers that are lacking may be there a moment later.
+_PASSING_ERRORS = {
+    *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
+    *(errno.ECONNABORTED, errno.EAGAIN, errno.EINTR),
+}
+# An application may have SIGPIPE end it; a client that has gone shall not.
+_SEND_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
+
+_logger = logging.getLogger("otel_memory")
+
+
+class _UnfitError(Exception):
+    """A directory or file is not what it must be, as the message says."""
+
+
+def socket_paths(pid: int, uid: int) -> list[str]:
+    """List where the socket is of a process that has the environment that we have.
+
+    Args:
+        pid: The process.
+        uid: The user that it ran as when it opened the socket.
+    """
+    return [
+        os.path.join(parent, f"otel-memory-{uid}", f"{pid}.sock")
+        for parent in (runtime_directory(), _temporary_directory())
+        if parent
+    ]
+
+
+def read_peer(connection: socket.socket) -> tuple[int, int] | None:
+    """Ask the kernel for the process and the user at the other end.
+
+    Of a process that listens, they are what they were when it began to.
+
+    Returns:
+        Both ids, or None where the kernel does not tell.
+    """
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return None
+    answer = connection.getsockopt(socket.SOL_SOCKET, option, _PEER.size)
+    pid, uid, _ = _PEER.unpack(answer)
+    return pid, uid
+
+
+def is_welcome(uid: int) -> bool:
+    """Tell whether a user may see this process's figures."""
+    return uid in (os.geteuid(), _ROOT)
+
+
+class TopSocket:
+    """Answers `otel-memory top`. One per `instrument()`."""
+
+    def __init__(self) -> None:
+        self._is_started = False
+        self._has_warned = False
+        self._ended = threading.Event()
+        self._listener: _Listener | None = None
+        self._thread: threading.Thread | None = None
+
+    @_guard.guard("top socket: start")
+    def start(self) -> None:
+        """Open the socket and start the thread, here and in children forked later."""
+        self._is_started = True
+        self._open()
+        os.register_at_fork(after_in_child=self._start_in_child)
+
+    def _open(self) -> None:
+        try:
+            directory = _make_directory()
+            listener = _Listener(os.path.join(directory, f"{os.getpid()}.sock"))
+        except (_UnfitError, OSError) as error:
+            self._warn(str(error))
+            return
+        # New: the lock of the one that a child inherits may be held.
+        self._ended, self._listener = threading.Event(), listener
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(listener, self._ended, directory),
+            name="otel-memory-top",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def _warn(self, problem: str) -> None:
+        if not self._has_warned:  # A child would only repeat it.
+            self._has_warned = True
+            _logger.warning(
+                "%s: `otel-memory top` cannot ask process %d: %s",
+                OTEL_PYTHON_MEMORY_TOP,
+                os.getpid(),
+                problem,
+            )
+
+    @_guard.guard("top socket: after fork")
+    def _start_in_child(self) -> None:
+        inherited, self._listener = self._listener, None
+        if inherited is not None:
+            inherited.close()
+        if self._is_started:
+            self._open()
+
+    def _run(self, listener: _Listener, ended: threading.Event, directory: str) -> None:
+        with _guard.guard("top socket: clean up"), suppress(OSError):
+            _remove_left_behind(directory)
+        while not ended.is_set():
+            try:
+                connection = listener.accept()
+            except OSError as error:
+                if error.errno not in _PASSING_ERRORS:
+                    break
+            else:
+                with _guard.guard("top socket: answer"), connection:
+                    if not ended.is_set():
+                        _answer(connection)
+            ended.wait(PAUSE_SECONDS)
+        listener.close()
+        if not ended.is_set():
+            listener.remove_file()
+            self._warn("somebody has closed the socket")
+
+    def finish(self) -> None:
+        """Remove the file: the process ends, and its thread with it."""
+        self._is_started = False
+        if self._listener is not None:
+            self._listener.remove_file()
+
+    def close(self) -> None:
+        """Remove the file and end the thread."""
+        self.finish()
+        self._ended.set()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.wake()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_JOIN_SECONDS)
+
+
+class _Listener:
+    """A listening socket, whose descriptor and file are its own.
+
+    Daemons close every descriptor they find, and the number may by now belong to a
+    socket of the application: so it is looked at before each use.
+    """
+
+    def __init__(self, path: str) -> None:
+        if _is_answered(path):
+            # A process of another PID namespace, with the same directory.
+            raise _UnfitError(f"another process answers at {path}")
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        # Looked up now: gevent replaces it with one that lets other greenlets run.
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(None)  # The application may have set a default.
+            self._socket.bind(path)
+            os.chmod(path, 0o600)
+            self._socket.listen(_BACKLOG)
+            self._file_status = os.lstat(path)
+            self._status = os.fstat(self._socket.fileno())
+        except OSError as error:
+            self._socket.close()
+            raise _UnfitError(f"{error.strerror or error}: {path}") from None
+        self._path = path
+
+    def _is_ours(self) -> bool:
+        with suppress(OSError, ValueError):
+            return os.path.samestat(os.fstat(self._socket.fileno()), self._status)
+        return False
+
+    def accept(self) -> socket.socket:
+        """Wait for a client.
+
+        Raises:
+            OSError: None came, or none can come any more.
+        """
+        if not self._is_ours():
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self._socket.accept()[0]
+
+    def wake(self) -> None:
+        """Let `accept` return. Not for a child: its parent's would return too."""
+        with suppress(OSError):
+            if self._is_ours():
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the descriptor; the parent's goes on."""
+        if self._is_ours():
+            self._socket.close()
+        else:
+            self._socket.detach()
+
+    def remove_file(self) -> None:
+        """Remove the file, if it is still ours."""
+        with suppress(OSError):
+            if os.path.samestat(os.lstat(self._path), self._file_status):
+                os.unlink(self._path)
+
+
+def _answer(connection: socket.socket) -> None:
+    connection.settimeout(SEND_SECONDS)
+    # The client may be gone; and there may be no figures any more: it sees an end.
+    with suppress(OSError, RuntimeError):
+        peer = read_peer(connection)
+        if peer is None or is_welcome(peer[1]):
+            connection.sendall(heap_profile(), _SEND_FLAGS)
+
+
+def _temporary_directory() -> str:
+    from tempfile import gettempdir  # noqa: PLC0415 - heavy, and rarely needed
+
+    return gettempdir()
+
+
+def _make_directory() -> str:
+    """Make our directory, or see that the one that is there is fit.
+
+    Raises:
+        _UnfitError: Somebody else could enter it, or owns it.
+    """
+    uid = os.geteuid()
+    # Without a session of its own a process may have inherited another user's.
+    parent = runtime_directory()
+    if parent is None or not _is_directory_of(parent, uid):
+        parent = _temporary_directory()
+    directory = os.path.join(parent, f"otel-memory-{uid}")
+    with suppress(FileExistsError):
+        os.mkdir(directory, 0o700)
+    status = os.lstat(directory)
+    if not stat.S_ISDIR(status.st_mode):
+        raise _UnfitError(f"{directory} is no directory")
+    if status.st_uid != uid:
+        raise _UnfitError(f"{directory} belongs to user {status.st_uid}")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise _UnfitError(f"{directory} is open to other users; its mode must be 0700")
+    return directory
+
+
+def _is_directory_of(path: str, uid: int) -> bool:
+    with suppress(OSError):
+        status = os.stat(path)
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == uid
+    return False
+
+
+def _is_answered(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(0)  # A queue that is full is answered too.
+        try:
+            client.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except BlockingIOError:
+            return True
+    return True
+
+
+def _remove_left_behind(directory: str) -> None:
+    """Remove the sockets of processes that have ended without doing so."""
+    with os.scandir(directory) as entries:
+        found = [(entry.path, _NAME.fullmatch(entry.name)) for entry in entries]
+    for path, name in found:
+        # A process of another PID namespace only seems to have ended.
+        with suppress(OSError):
+            if name and not _exists(int(name["pid"])) and not _is_answered(path):
+                os.unlink(path)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
