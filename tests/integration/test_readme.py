@@ -22,6 +22,7 @@ from .isolated_support import UNTRACED
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TELEMETRY = (ROOT / "docs/telemetry.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
 # On 3.12 that one starts a thread at the interpreter's end, and a traceback shows it.
 NOISELESS = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "logging"}
@@ -36,8 +37,8 @@ def blocks(language: str) -> list[str]:
     return [text.strip() for kind, text in BLOCKS if kind == language]
 
 
-def table(name: str) -> str:
-    match = re.search(rf"<!-- table: {name} -->\n(.*?)<!-- end -->", README, re.DOTALL)
+def table(name: str, page: str = README) -> str:
+    match = re.search(rf"<!-- table: {name} -->\n(.*?)<!-- end -->", page, re.DOTALL)
     assert match
     return match[1].strip()
 
@@ -190,14 +191,46 @@ def test_the_table_of_span_attributes_is_complete() -> None:
     assert table("span attributes").split("\n")[2:] == rows
 
 
-def test_the_table_of_metrics_is_complete() -> None:
+@pytest.mark.parametrize(
+    ("name", "metrics"),
+    [
+        ("metrics", semconv.METRICS),
+        ("convention metrics", semconv.CONVENTION_METRICS),
+    ],
+)
+def test_the_tables_of_metrics_are_complete(
+    name: str, metrics: tuple[semconv.Metric, ...]
+) -> None:
     rows = [
-        f"| `{metric.name}` | {metric.kind.value.replace('_', ' ')} "
-        f"| `{metric.unit}` | {metric.description} |"
-        for metric in semconv.METRICS
+        f"| `{metric.name}` | {metric.kind.value.replace('_', ' ')} | `{metric.unit}` "
+        f"| {', '.join(f'`{each}`' for each in metric.attributes)} "
+        f"| {metric.description} |".replace("up down", "up-down")
+        for metric in metrics
     ]
-    rows = [row.replace("up down", "up-down") for row in rows]
-    assert table("metrics").split("\n")[2:] == rows
+    assert table(name, TELEMETRY).split("\n")[2:] == rows
+
+
+def test_events_and_their_attributes_are_those_of_the_table() -> None:
+    def constants(prefix: str) -> set[str]:
+        found = vars(semconv).items()
+        return {value for name, value in found if name.startswith(prefix)}
+
+    described = set(re.findall(r"^\| `([^`]+)` \|", TELEMETRY, re.MULTILINE))
+    assert constants("EVENT_") <= described
+    attributes = table("alert attributes", TELEMETRY)
+    assert set(re.findall(r"^\| `([^`]+)`", attributes, re.MULTILINE)) == constants(
+        "ATTR_ALERT_"
+    )
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/alerts.md", "docs/verdict.md"])
+def test_every_name_that_a_page_mentions_exists(page: str) -> None:
+    known = {row.name for row in (*semconv.METRICS, *semconv.SPAN_ATTRIBUTES)}
+    known |= {value for value in vars(semconv).values() if isinstance(value, str)}
+    text = (ROOT / page).read_text(encoding="utf-8")
+    mentioned = set(re.findall(r"`(otel_memory\.[a-z_]+\.[a-z_.]+[a-z])`", text))
+    assert mentioned <= known
+    assert set(re.findall(r"OTEL_PYTHON_MEMORY_[A-Z_]+", text)) <= set(vars(config))
 
 
 def test_the_table_of_settings_is_complete() -> None:
