@@ -9,14 +9,14 @@ from __future__ import annotations
 import tracemalloc
 
 from otel_memory import semconv
-from otel_memory.heap._pauses import Pauses
-from otel_memory.heap._rows import Collections, Entry, Pair, SampledStack, SamplerHealth
+from otel_memory.heap._rows import SampledStack
+from otel_memory.heap._spanless import SpanlessSource
 
 # It knows no births: no age, no spans completed since, and no span.
 _NO_AGE = (0, 0.0, 0.0, (), 0, 0)
 
 
-class TracemallocSource:
+class TracemallocSource(SpanlessSource):
     """What tracemalloc knows of the whole process."""
 
     name = semconv.SOURCE_TRACEMALLOC
@@ -24,8 +24,8 @@ class TracemallocSource:
     native_covered = False
 
     def __init__(self) -> None:
+        super().__init__()
         self.reason: str | None = None
-        self._pauses = Pauses()
         self._started = not tracemalloc.is_tracing()
         if self._started:
             tracemalloc.start()
@@ -34,13 +34,6 @@ class TracemallocSource:
         """Traced bytes; None after somebody stopped tracemalloc."""
         self.check()
         return None if self.reason else tracemalloc.get_traced_memory()[0]
-
-    def pairs(self) -> list[Pair]:
-        """None: what it sees belongs to no span."""
-        return []
-
-    def retire(self, pairs: list[Pair]) -> None:
-        """Nothing to do."""
 
     def stacks(self, limit: int) -> list[SampledStack]:
         """The largest lines; takes tenths of a second."""
@@ -62,26 +55,6 @@ class TracemallocSource:
             for statistic in statistics
         ]
 
-    def health(self) -> SamplerHealth | None:
-        """No sampler: it sees every block."""
-        return None
-
-    def completed(self) -> int | None:
-        """Unknown."""
-        return None
-
-    def collections(self) -> list[Collections]:
-        """How often and how long; not what they freed."""
-        return self._pauses.collections()
-
-    def take_entries(self) -> list[Entry]:
-        """None."""
-        return []
-
-    def entries_dropped(self) -> int:
-        """None."""
-        return 0
-
     def check(self) -> None:
         """Notice that somebody stopped it."""
         if not tracemalloc.is_tracing():
@@ -90,6 +63,6 @@ class TracemallocSource:
 
     def close(self) -> None:
         """Stop tracemalloc if it was us who started it."""
-        self._pauses.close()
+        super().close()
         if self._started and tracemalloc.is_tracing():
             tracemalloc.stop()

@@ -81,3 +81,11 @@ def test_memory_gives_a_figure_for_every_question(tmp_path):
     assert int(taken.replace(",", "")) >= 20_000
     assert int(live.replace(",", "")) > 0
     assert FIGURE.search(growth), growth
+
+
+def test_ticks_gives_a_figure_for_every_task_of_the_watcher(tmp_path):
+    text = benchmark("ticks", tmp_path)
+    spent = re.compile(r"^([a-z]+)(?: \(.*\))? +([\d,]+) +([\d,]+)$", re.MULTILINE)
+    tasks = [task for task, *_ in spent.findall(text)]
+    assert tasks == ["verdict", "check", "memory", "rows", "entries", "details"]
+    assert re.search(r"^share of one core +[\d.]+% +[\d.]+%", text, re.MULTILINE)

@@ -155,14 +155,15 @@ def test_the_commands_of_the_table_run(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     commands = re.findall(r"^\| `(otel-memory [^`]+)` \|", README, re.MULTILINE)
     assert [shlex.split(command)[1] for command in commands] == [
-        *("run", "run", "report", "report", "doctor")
+        *("run", "run", "report", "report", "run", "top", "doctor")
     ]
     outputs = [run(command, tmp_path) for command in commands]
-    for output in outputs[:3]:
+    for output in (*outputs[:3], outputs[4]):
         assert next(iter(rows_of(output, "Spans (bytes are self)"))) == "work"
+    assert re.search(r"^ *work +1 ", outputs[5], re.MULTILINE)
     assert "<title>" in (tmp_path / "shop.html").read_text("utf-8")
     assert (tmp_path / "shop.pb.gz").stat().st_size > 0
-    assert "native" in outputs[4]
+    assert "native" in outputs[6]
 
 
 @pytest.mark.extension

@@ -7,8 +7,8 @@ Needs no counting core: all of it runs with heap=off.
 from __future__ import annotations
 
 import os
-import traceback
 
+from _fork import fork_and_wait
 from _metrics import CONVENTIONS, TABLE, collected, scopes
 from _tools import MIB, Logged, metric_points, rss_bytes, run_case, start, telemetry
 from opentelemetry import metrics
@@ -174,21 +174,6 @@ def case_after_uninstrument_nothing_of_ours_is_left():
         assert collected() == {}
         MemoryInstrumentor().instrument(heap="off")
     assert logged.lines == []
-
-
-def fork_and_wait(work):
-    """Do some work in a child; it must not fail."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException:  # noqa: BLE001 - the parent sees the exit code
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def their_rss():

@@ -13,11 +13,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
-import warnings
 from contextlib import suppress
 from pathlib import Path
 
+from _fork import fork_and_wait
 from _tools import Logged, run_case, start
 
 from otel_memory import MemoryInstrumentor, instrumentor, top_socket
@@ -100,23 +99,6 @@ def wait_for_end(thread):
     assert not thread.is_alive()
 
 
-def in_child(work):
-    """Do some work in a forked child; it must not fail."""
-    warnings.filterwarnings("ignore", "This process .* is multi-threaded", Warning)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException:  # noqa: BLE001 - the parent sees the exit code
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
-    return child
-
-
 def case_the_user_gets_a_profile_and_others_cannot_come_near():
     os.umask(0)
     tracer = start(top=True)
@@ -154,7 +136,7 @@ def assert_refused(why):
     (line,) = logged.about("OTEL_PYTHON_MEMORY_TOP")
     assert why in line
     assert not threads()
-    in_child(lambda: None if len(logged.about("MEMORY_TOP")) == 1 else os._exit(1))
+    fork_and_wait(lambda: None if len(logged.about("MEMORY_TOP")) == 1 else os._exit(1))
     MemoryInstrumentor().uninstrument()
 
 
@@ -210,7 +192,7 @@ def case_another_user_is_sent_away():
         os.seteuid(NOBODY)
         assert ask(name) == b""
 
-    in_child(as_nobody)
+    fork_and_wait(as_nobody)
     assert pid_in(ask()) == os.getpid()
 
 
@@ -322,13 +304,13 @@ def case_a_forked_child_has_a_socket_of_its_own():
         assert len(threads()) == 1
         assert pid_in(ask()) == os.getpid()
         assert pid_in(ask(of_parent)) == os.getppid()
-        in_child(lambda: os._exit(0 if pid_in(ask()) == os.getpid() else 1))
+        fork_and_wait(lambda: os._exit(0 if pid_in(ask()) == os.getpid() else 1))
         MemoryInstrumentor().uninstrument()
         assert not path_of().exists()
         assert not threads()
         assert of_parent.exists()
 
-    in_child(in_the_child)
+    fork_and_wait(in_the_child)
     assert pid_in(ask()) == os.getpid()
     assert sockets() == before
     del kept
@@ -349,7 +331,7 @@ def case_uninstrument_gives_all_back():
         assert not threads()
         assert not sockets() - before
 
-    in_child(in_the_child)
+    fork_and_wait(in_the_child)
 
 
 def case_a_file_that_is_not_ours_any_more_stays():
