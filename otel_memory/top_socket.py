@@ -17,16 +17,20 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import socket
-import stat
 import struct
 import threading
 from contextlib import suppress
 
 from otel_memory import _guard
-from otel_memory.config import OTEL_PYTHON_MEMORY_TOP, runtime_directory
+from otel_memory.config import OTEL_PYTHON_MEMORY_TOP
 from otel_memory.snapshot import heap_profile
+from otel_memory.top_directory import (
+    UnfitError,
+    is_answered,
+    make_directory,
+    remove_left_behind,
+)
 
 PAUSE_SECONDS = 0.2
 """After each client."""
@@ -37,7 +41,6 @@ _BACKLOG = 8
 # At an uninstrument(): an answer that is being sent is finished, but not for ever.
 _JOIN_SECONDS = 5.0
 _ROOT = 0
-_NAME = re.compile(r"(?P<pid>[1-9][0-9]*)\.sock")
 _PEER = struct.Struct("iII")  # pid, uid, gid
 # The descriptors or buffers that are lacking may be there a moment later.
 _PASSING_ERRORS = {
@@ -48,24 +51,6 @@ _PASSING_ERRORS = {
 _SEND_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 
 _logger = logging.getLogger("otel_memory")
-
-
-class _UnfitError(Exception):
-    """A directory or file is not what it must be, as the message says."""
-
-
-def socket_paths(pid: int, uid: int) -> list[str]:
-    """List where the socket is of a process that has the environment that we have.
-
-    Args:
-        pid: The process.
-        uid: The user that it ran as when it opened the socket.
-    """
-    return [
-        os.path.join(parent, f"otel-memory-{uid}", f"{pid}.sock")
-        for parent in (runtime_directory(), _temporary_directory())
-        if parent
-    ]
 
 
 def read_peer(connection: socket.socket) -> tuple[int, int] | None:
@@ -108,9 +93,9 @@ class TopSocket:
 
     def _open(self) -> None:
         try:
-            directory = _make_directory()
+            directory = make_directory()
             listener = _Listener(os.path.join(directory, f"{os.getpid()}.sock"))
-        except (_UnfitError, OSError) as error:
+        except (UnfitError, OSError) as error:
             self._warn(str(error))
             return
         # New: the lock of the one that a child inherits may be held.
@@ -143,7 +128,7 @@ class TopSocket:
 
     def _run(self, listener: _Listener, ended: threading.Event, directory: str) -> None:
         with _guard.guard("top socket: clean up"), suppress(OSError):
-            _remove_left_behind(directory)
+            remove_left_behind(directory)
         while not ended.is_set():
             try:
                 connection = listener.accept()
@@ -185,9 +170,9 @@ class _Listener:
     """
 
     def __init__(self, path: str) -> None:
-        if _is_answered(path):
+        if is_answered(path):
             # A process of another PID namespace, with the same directory.
-            raise _UnfitError(f"another process answers at {path}")
+            raise UnfitError(f"another process answers at {path}")
         with suppress(FileNotFoundError):
             os.unlink(path)
         # Looked up now: gevent replaces it with one that lets other greenlets run.
@@ -201,7 +186,7 @@ class _Listener:
             self._status = os.fstat(self._socket.fileno())
         except OSError as error:
             self._socket.close()
-            raise _UnfitError(f"{error.strerror or error}: {path}") from None
+            raise UnfitError(f"{error.strerror or error}: {path}") from None
         self._path = path
 
     def _is_ours(self) -> bool:
@@ -246,73 +231,3 @@ def _answer(connection: socket.socket) -> None:
         peer = read_peer(connection)
         if peer is None or is_welcome(peer[1]):
             connection.sendall(heap_profile(), _SEND_FLAGS)
-
-
-def _temporary_directory() -> str:
-    from tempfile import gettempdir  # noqa: PLC0415 - heavy, and rarely needed
-
-    return gettempdir()
-
-
-def _make_directory() -> str:
-    """Make our directory, or see that the one that is there is fit.
-
-    Raises:
-        _UnfitError: Somebody else could enter it, or owns it.
-    """
-    uid = os.geteuid()
-    # Without a session of its own a process may have inherited another user's.
-    parent = runtime_directory()
-    if parent is None or not _is_directory_of(parent, uid):
-        parent = _temporary_directory()
-    directory = os.path.join(parent, f"otel-memory-{uid}")
-    with suppress(FileExistsError):
-        os.mkdir(directory, 0o700)
-    status = os.lstat(directory)
-    if not stat.S_ISDIR(status.st_mode):
-        raise _UnfitError(f"{directory} is no directory")
-    if status.st_uid != uid:
-        raise _UnfitError(f"{directory} belongs to user {status.st_uid}")
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise _UnfitError(f"{directory} is open to other users; its mode must be 0700")
-    return directory
-
-
-def _is_directory_of(path: str, uid: int) -> bool:
-    with suppress(OSError):
-        status = os.stat(path)
-        return stat.S_ISDIR(status.st_mode) and status.st_uid == uid
-    return False
-
-
-def _is_answered(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(0)  # A queue that is full is answered too.
-        try:
-            client.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except BlockingIOError:
-            return True
-    return True
-
-
-def _remove_left_behind(directory: str) -> None:
-    """Remove the sockets of processes that have ended without doing so."""
-    with os.scandir(directory) as entries:
-        found = [(entry.path, _NAME.fullmatch(entry.name)) for entry in entries]
-    for path, name in found:
-        # A process of another PID namespace only seems to have ended.
-        with suppress(OSError):
-            if name and not _exists(int(name["pid"])) and not _is_answered(path):
-                os.unlink(path)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True

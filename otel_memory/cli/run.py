@@ -26,7 +26,7 @@ from otel_memory.cli.verdict import add_fail_on, judged_exit_code
 from otel_memory.errors import CommandError
 from otel_memory.recording.details import Details, read_details
 from otel_memory.recording.file import RecordingWriter, Start
-from otel_memory.recording.fold import SummaryBuilder
+from otel_memory.recording.fold import ASSESS_LIVE_SECONDS, SummaryBuilder
 from otel_memory.recording.otlp import Json
 from otel_memory.recording.receiver import Receiver
 from otel_memory.recording.recorder import Recorder
@@ -34,8 +34,6 @@ from otel_memory.recording.redact import redact_command
 from otel_memory.recording.summary import Summary
 
 _PROFILE_INTERVAL_SECONDS = 2.0
-# The live table is drawn each second; a verdict changes with the minutes.
-_ASSESS_EVERY_SECONDS = 60.0
 _SECONDS_BY_UNIT = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?)(?P<unit>[a-z]*)")
 
@@ -159,9 +157,7 @@ class _Session:
     def __init__(self, start: Start, writer: RecordingWriter) -> None:
         self._start = start
         self._recorder = Recorder(writer)
-        self._builder = SummaryBuilder(
-            start, assess_every_seconds=_ASSESS_EVERY_SECONDS
-        )
+        self._builder = SummaryBuilder(start, assess_every_seconds=ASSESS_LIVE_SECONDS)
         # Receives on many threads, is summed up on the main one.
         self._builder_lock = threading.Lock()
         self._is_live = False

@@ -24,11 +24,7 @@ from otel_memory.leaks import STATES
 from otel_memory.recording.details import Details
 from otel_memory.recording.largest import LargeSpan
 from otel_memory.recording.summary import Alert, Package, Process, Row, Site
-from otel_memory.semconv import (
-    EVENT_RECOVERED,
-    SORT_AFTER_END,
-    SORT_SPAN,
-)
+from otel_memory.semconv import EVENT_RECOVERED, SORT_AFTER_END, SORT_SPAN
 from otel_memory.sites import NATIVE_PACKAGE
 
 _TOP_SITES_MAX = 3

@@ -29,15 +29,13 @@ from otel_memory.recording.file import (
     parse_line,
     read_start,
 )
-from otel_memory.recording.fold import SummaryBuilder
+from otel_memory.recording.fold import ASSESS_LIVE_SECONDS, SummaryBuilder
 from otel_memory.recording.numbers import finite_number, whole_number
 from otel_memory.recording.otlp import Json, Point
 from otel_memory.recording.summary import Process, Summary
 from otel_memory.recording.tail import RecordingTail
 from otel_memory.semconv import GROWTH, LEAK_STATE, LEAK_STATES, PROCESS_RSS
 
-# A verdict takes some milliseconds, and changes slowly.
-_ASSESS_EVERY_SECONDS = 60.0
 _ANSWER_SECONDS_MAX = 5.0
 _ANSWER_BYTES_MAX = 64 * 1024**2
 _CHUNK_BYTES = 1 << 16
@@ -80,7 +78,7 @@ class _Figures:
     def __init__(self, start: Start) -> None:
         self.start = start
         self._builder = SummaryBuilder(
-            start, self._read_verdict, assess_every_seconds=_ASSESS_EVERY_SECONDS
+            start, self._read_verdict, assess_every_seconds=ASSESS_LIVE_SECONDS
         )
         self._reports: Counter[int | None] = Counter()
         self._states: dict[int | None, str] = {}
@@ -261,7 +259,7 @@ class ProcessSource:
         return CommandError(f"process {self._pid} does not answer; is it stopped?")
 
     def _paths(self) -> Iterator[str]:
-        from otel_memory.top_socket import socket_paths  # noqa: PLC0415
+        from otel_memory.top_directory import socket_paths  # noqa: PLC0415
 
         # A server opens its socket first, and then becomes another user.
         uids = dict.fromkeys([self._uids.effective, self._uids.real, os.geteuid()])

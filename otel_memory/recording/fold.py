@@ -22,6 +22,10 @@ from otel_memory.recording.rows import entries_of, spans_of, suspects_of
 from otel_memory.recording.stack_tables import packages_of, sites_of
 from otel_memory.recording.summary import Summary
 
+ASSESS_LIVE_SECONDS = 60.0
+"""For those who build a summary each second: a verdict takes some milliseconds, and
+changes with the minutes."""
+
 
 class SummaryBuilder:
     """Folds lines of a recording; not for several threads at once.
@@ -30,7 +34,7 @@ class SummaryBuilder:
         start: What was run.
         also: Called with each process's report too, so that it is parsed once.
         assess_every_seconds: How much older a process must be when it is judged
-            again; for those who build a summary each second.
+            again.
     """
 
     def __init__(

@@ -24,6 +24,7 @@ ROWS = (
     {
         *("spans", "rss_spans", "figures", "functions", "configured", "metrics"),
         *("profile", "watcher", "snapshot", "profile_signal", "top_socket"),
+        "top_directory",
         *("alerts", "_evidence", "_handlers", "_messages"),
     },
     {"instrumentor"},
