@@ -457,8 +457,8 @@ def test_a_small_terminal_is_not_overfilled(lines, recording):
     assert sum("PID" in frame for frame in frames) >= 2
     for frame in frames:
         shown = frame.splitlines()
-        assert len(shown) <= 14
-        assert all(len(line) <= 60 for line in shown)
+        assert len(shown) <= 14, terminal.written
+        assert all(len(line) <= 60 for line in shown), terminal.written
 
 
 def test_a_terminal_that_can_do_nothing_gets_the_tables_once(lines, recording):
