@@ -8,8 +8,9 @@ Until somebody connects a daemon thread waits in the kernel and costs nothing. C
 are served one after the other, at most one per `PAUSE_SECONDS`, and who does not read
 is cut off after `SEND_SECONDS`.
 
-A forked child closes what it inherits and opens a socket of its own. What a process
-leaves behind that was killed is removed by the next one that opens a socket.
+A forked child closes what it inherits and opens a socket of its own; a greenlet that
+it inherits does nothing there. What a process leaves behind that was killed is removed
+by the next one that opens a socket.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import os
 import socket
 import struct
 import threading
+import weakref
 from contextlib import suppress
 
 from otel_memory import _guard
@@ -69,9 +71,14 @@ def read_peer(connection: socket.socket) -> tuple[int, int] | None:
     return pid, uid
 
 
-def is_welcome(uid: int) -> bool:
-    """Tell whether a user may see this process's figures."""
-    return uid in (os.geteuid(), _ROOT)
+def is_trusted_unseen() -> bool:
+    """Tell whether to trust a peer of which the kernel tells nothing: in doubt not."""
+    return os.geteuid() != _ROOT
+
+
+def is_welcome(peer: tuple[int, int] | None) -> bool:
+    """Tell whether a peer, as `read_peer` gives it, may see this process's figures."""
+    return is_trusted_unseen() if peer is None else peer[1] in (os.geteuid(), _ROOT)
 
 
 class TopSocket:
@@ -87,9 +94,10 @@ class TopSocket:
     @_guard.guard("top socket: start")
     def start(self) -> None:
         """Open the socket and start the thread, here and in children forked later."""
+        _follow_forks()
+        _started.add(self)
         self._is_started = True
         self._open()
-        os.register_at_fork(after_in_child=self._start_in_child)
 
     def _open(self) -> None:
         try:
@@ -100,13 +108,22 @@ class TopSocket:
             return
         # New: the lock of the one that a child inherits may be held.
         self._ended, self._listener = threading.Event(), listener
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._run,
             args=(listener, self._ended, directory),
             name="otel-memory-top",
             daemon=True,
         )
-        self._thread.start()
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            # A client would wait for an answer.
+            self._listener = None
+            listener.remove_file()
+            listener.close()
+            self._warn(str(error) or "out of memory")
+        else:
+            self._thread = thread
 
     def _warn(self, problem: str) -> None:
         if not self._has_warned:  # A child would only repeat it.
@@ -119,17 +136,18 @@ class TopSocket:
             )
 
     @_guard.guard("top socket: after fork")
-    def _start_in_child(self) -> None:
-        inherited, self._listener = self._listener, None
+    def start_in_child(self) -> None:
+        """Leave the parent's socket, and open one of our own; in a forked child."""
+        inherited, self._listener, self._thread = self._listener, None, None
         if inherited is not None:
-            inherited.close()
+            inherited.disown()
         if self._is_started:
             self._open()
 
     def _run(self, listener: _Listener, ended: threading.Event, directory: str) -> None:
         with _guard.guard("top socket: clean up"), suppress(OSError):
             remove_left_behind(directory)
-        while not ended.is_set():
+        while listener.is_own() and not ended.is_set():
             try:
                 connection = listener.accept()
             except OSError as error:
@@ -139,7 +157,12 @@ class TopSocket:
                 with _guard.guard("top socket: answer"), connection:
                     if not ended.is_set():
                         _answer(connection)
+                listener.connection = None
             ended.wait(PAUSE_SECONDS)
+        if not listener.is_own():
+            # A greenlet that a child inherits; the child has one of its own. The end
+            # of a thread that `threading` has forgotten would be a traceback.
+            threading.Event().wait()
         listener.close()
         if not ended.is_set():
             listener.remove_file()
@@ -151,8 +174,10 @@ class TopSocket:
         if self._listener is not None:
             self._listener.remove_file()
 
+    @_guard.guard("top socket: close")
     def close(self) -> None:
         """Remove the file and end the thread."""
+        _started.discard(self)
         self.finish()
         self._ended.set()
         listener, self._listener = self._listener, None
@@ -162,11 +187,31 @@ class TopSocket:
             self._thread.join(_JOIN_SECONDS)
 
 
+# Those that are open. A hook at forks is for good, so there is one for all of them.
+_started: weakref.WeakSet[TopSocket] = weakref.WeakSet()
+_follows_forks = False
+
+
+def _follow_forks() -> None:
+    global _follows_forks
+    if not _follows_forks:
+        _follows_forks = True
+        os.register_at_fork(after_in_child=_start_in_child)
+
+
+def _start_in_child() -> None:
+    for top_socket in list(_started):
+        top_socket.start_in_child()
+
+
 class _Listener:
     """A listening socket, whose descriptor and file are its own.
 
     Daemons close every descriptor they find, and the number may by now belong to a
     socket of the application: so it is looked at before each use.
+
+    Attributes:
+        connection: To the client that is being served, if there is one.
     """
 
     def __init__(self, path: str) -> None:
@@ -188,6 +233,13 @@ class _Listener:
             self._socket.close()
             raise UnfitError(f"{error.strerror or error}: {path}") from None
         self._path = path
+        # Both: a child of another PID namespace may have its parent's number.
+        self._pid, self._is_disowned = os.getpid(), False
+        self.connection: socket.socket | None = None
+
+    def is_own(self) -> bool:
+        """Tell whether this process has opened it, and not one that it was forked of."""
+        return not self._is_disowned and os.getpid() == self._pid
 
     def _is_ours(self) -> bool:
         with suppress(OSError, ValueError):
@@ -202,7 +254,8 @@ class _Listener:
         """
         if not self._is_ours():
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return self._socket.accept()[0]
+        self.connection = self._socket.accept()[0]
+        return self.connection
 
     def wake(self) -> None:
         """Let `accept` return. Not for a child: its parent's would return too."""
@@ -217,10 +270,22 @@ class _Listener:
         else:
             self._socket.detach()
 
+    def disown(self) -> None:
+        """Close what a forked child inherits, a client that is being served, too.
+
+        It would wait for an end of the answer that the child's descriptor puts off.
+        """
+        self._is_disowned = True
+        self.close()
+        if self.connection is not None:
+            self.connection.close()
+
     def remove_file(self) -> None:
         """Remove the file, if it is still ours."""
         with suppress(OSError):
-            if os.path.samestat(os.lstat(self._path), self._file_status):
+            if self.is_own() and os.path.samestat(
+                os.lstat(self._path), self._file_status
+            ):
                 os.unlink(self._path)
 
 
@@ -228,6 +293,5 @@ def _answer(connection: socket.socket) -> None:
     connection.settimeout(SEND_SECONDS)
     # The client may be gone; and there may be no figures any more: it sees an end.
     with suppress(OSError, RuntimeError):
-        peer = read_peer(connection)
-        if peer is None or is_welcome(peer[1]):
+        if is_welcome(read_peer(connection)):
             connection.sendall(heap_profile(), _SEND_FLAGS)

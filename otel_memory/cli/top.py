@@ -13,17 +13,22 @@ import termios
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from otel_memory.cli.console import open_console, require
 from otel_memory.cli.run import parse_duration
 from otel_memory.cli.top_sources import ProcessSource, RecordingSource, Source
 from otel_memory.cli.top_view import SORTS, Choice, print_view
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _INTERVAL_SECONDS = 2.0
+_ANSWER_SECONDS_MAX = 5.0
+_LONGEST_SECONDS = 86_400.0  # or the kernel refuses to wait
 _QUIT_KEYS = frozenset("qQ\x03\x04")
 _END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -47,10 +52,17 @@ class TopCommand:
         )
         parser.add_argument(
             "--interval",
-            type=parse_duration,
+            type=_time,
             metavar="TIME",
             default=_INTERVAL_SECONDS,
             help="time between two looks (default: 2s)",
+        )
+        parser.add_argument(
+            "--timeout",
+            type=_time,
+            metavar="TIME",
+            default=_ANSWER_SECONDS_MAX,
+            help="how long to wait for a process's answer (default: 5s)",
         )
         parser.add_argument(
             "--once", action="store_true", help="print the tables once, and end"
@@ -71,27 +83,36 @@ class TopCommand:
     def run(self, arguments: argparse.Namespace) -> int:
         """Show the tables until the user or the process has enough."""
         require("rich")
-        source = _open(arguments.target)
-        choice = Choice(arguments.sort, arguments.rows)
-        source.refresh()
-        console = open_console()
-        is_screen = console.is_terminal and not console.is_dumb_terminal
-        try:
-            if is_screen and not arguments.once and source.last_words is None:
-                _watch(source, choice, arguments.interval)
-                if source.last_words is None:
-                    return 0
-        except KeyboardInterrupt:
-            return 0
-        print_view(console, source, choice)
-        if source.last_words is not None:
-            console.print(f"{source.last_words} These are its last figures.")
+        with closing(_open(arguments.target, arguments.timeout)) as source:
+            return _show(source, arguments)
+
+
+def _show(source: Source, arguments: argparse.Namespace) -> int:
+    choice = Choice(arguments.sort, arguments.rows)
+    source.refresh()
+    console = open_console()
+    is_screen = console.is_terminal and not console.is_dumb_terminal
+    try:
+        if is_screen and not arguments.once and source.last_words is None:
+            _watch(source, choice, arguments.interval)
+            if source.last_words is None:
+                return 0
+    except KeyboardInterrupt:
         return 0
+    print_view(console, source, choice)
+    if source.last_words is not None:
+        console.print(f"{source.last_words} These are its last figures.")
+    return 0
 
 
-def _open(target: str) -> Source:
-    is_pid = target.isascii() and target.isdigit()
-    return ProcessSource(int(target)) if is_pid else RecordingSource(Path(target))
+def _open(target: str, timeout_seconds: float) -> Source:
+    if target.isascii() and target.isdigit():
+        return ProcessSource(int(target), timeout_seconds)
+    return RecordingSource(Path(target))
+
+
+def _time(text: str) -> float:
+    return min(parse_duration(text), _LONGEST_SECONDS)
 
 
 def _count(text: str) -> int:
@@ -118,7 +139,7 @@ def _watch(source: Source, choice: Choice, interval_seconds: float) -> None:
         )
         stack.enter_context(live)
         while source.last_words is None:
-            width, height = console.size
+            console.size = width, height = _terminal_size(console)
             text = io.StringIO()
             drawing = open_console(text, width=width)
             print_view(drawing, source, choice, height)
@@ -126,6 +147,19 @@ def _watch(source: Source, choice: Choice, interval_seconds: float) -> None:
             if wait(interval_seconds):
                 return
             source.refresh()
+
+
+def _terminal_size(console: Console) -> tuple[int, int]:
+    """Ask the terminal itself.
+
+    LINES and COLUMNS, which the console prefers, may be another terminal's: whatever
+    uses readline leaves them to its children, with 24 lines where it has none.
+    """
+    with suppress(OSError):
+        columns, lines = os.get_terminal_size(sys.stdout.fileno())
+        if columns and lines:
+            return columns, lines
+    return console.size
 
 
 @contextmanager

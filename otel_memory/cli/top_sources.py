@@ -7,10 +7,8 @@ Both are asked again and again, and add up what they hear.
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Protocol
 
 import psutil
 
-from otel_memory.config import OTEL_PYTHON_MEMORY_TOP
+from otel_memory.cli.top_client import ask
 from otel_memory.errors import CommandError
 from otel_memory.recording.file import (
     ATTR_DURATION,
@@ -36,11 +34,7 @@ from otel_memory.recording.summary import Process, Summary
 from otel_memory.recording.tail import RecordingTail
 from otel_memory.semconv import GROWTH, LEAK_STATE, LEAK_STATES, PROCESS_RSS
 
-_ANSWER_SECONDS_MAX = 5.0
-_ANSWER_BYTES_MAX = 64 * 1024**2
-_CHUNK_BYTES = 1 << 16
-_SOCKETS = "/proc/net/unix"
-_SOCKET_PATH_FIELD = 7
+_FIRST_LINE_BYTES_MAX = 4 * 1024**2
 
 
 class Source(Protocol):
@@ -67,6 +61,9 @@ class Source(Protocol):
 
     def summary(self) -> Summary:
         """Sum up what was heard so far."""
+
+    def close(self) -> None:
+        """Need nothing more."""
 
 
 class _Figures:
@@ -111,15 +108,23 @@ class _Figures:
 
 
 class RecordingSource:
-    """A recording, while it is written or afterwards."""
+    """A recording, while it is written or afterwards.
+
+    Raises:
+        CommandError: The file cannot be read, is no recording, or has no line yet.
+    """
 
     since = "the first report"
-    trouble: str | None = None
 
     def __init__(self, path: Path) -> None:
         self.title = path.name
+        self.trouble: str | None = None
         self.last_words: str | None = None
         self._path = path
+        if not _has_begun(path):
+            raise CommandError(
+                f"{path} has no whole line yet; if its run has just begun, try again"
+            )
         self._begin()
 
     def _begin(self) -> None:
@@ -132,18 +137,30 @@ class RecordingSource:
         Raises:
             CommandError: One is broken, or the file became something else.
         """
-        if self._tail.is_replaced():
-            # Another run has taken the name.
+        is_removed = self._tail.is_removed()
+        if not is_removed and (self.trouble or self._tail.is_replaced()):
+            self._take_next()
+        if self.trouble is None:
+            self._read()
+        if is_removed and self.last_words is None:
+            self.last_words = "The recording was removed."
+
+    def _take_next(self) -> None:
+        """Go on with the run that has taken the name, once it has written anything."""
+        if _has_begun(self._path):
             self._tail.close()
             self._begin()
+            self.trouble = None
+        else:
+            self.trouble = "another run has begun, and has written nothing yet"
+
+    def _read(self) -> None:
         for line in self._tail.lines():
             self._figures.add(line)
         if self._tail.end is not None:
             exit_code = whole_number(self._tail.end.get(ATTR_EXIT_CODE))
             code = "" if exit_code is None else f" with exit code {exit_code}"
             self.last_words = f"The run has ended{code}."
-        elif self._tail.is_removed():
-            self.last_words = "The recording was removed."
 
     def summary(self) -> Summary:
         """Sum up what was read so far."""
@@ -152,30 +169,50 @@ class RecordingSource:
             return self._figures.build(_seconds_since(self._figures.start))
         return self._figures.build(finite_number(end.get(ATTR_DURATION)))
 
+    def close(self) -> None:
+        """Close the file."""
+        self._tail.close()
+
+
+def _has_begun(path: Path) -> bool:
+    """Tell whether the first line is there; of what can have none, too."""
+    if not path.is_file():
+        return True
+    with suppress(OSError), path.open("rb") as file:
+        first = file.readline(_FIRST_LINE_BYTES_MAX)
+        return first.endswith(b"\n") or len(first) == _FIRST_LINE_BYTES_MAX
+    return True
+
 
 class ProcessSource:
     """A process that answers on its socket.
+
+    Args:
+        pid: The process.
+        timeout_seconds: For an answer.
 
     Raises:
         CommandError: It does not exist, or is somebody else's.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, timeout_seconds: float) -> None:
         self.title = f"process {pid}"
         self.since = time.strftime("%H:%M:%S")
         self.trouble: str | None = None
         self.last_words: str | None = None
-        self._pid = pid
+        self._pid, self._timeout_seconds = pid, timeout_seconds
         self._figures: _Figures | None = None
         try:
             self._process = psutil.Process(pid)
             with self._process.oneshot():
-                self._uids, owner = self._process.uids(), self._process.username()
+                uids, owner = self._process.uids(), self._process.username()
         except (psutil.NoSuchProcess, OverflowError, ValueError):
             raise CommandError(f"there is no process {pid}") from None
         except psutil.AccessDenied:
             raise CommandError(f"process {pid} belongs to another user") from None
-        if os.geteuid() not in (0, self._uids.effective):
+        # A server opens its socket first, and then becomes another user.
+        self._uids = (uids.effective, uids.real)
+        if os.geteuid() not in (0, uids.effective):
             raise CommandError(
                 f"process {pid} belongs to {owner}; only {owner} and root can ask it"
             )
@@ -187,7 +224,7 @@ class ProcessSource:
             CommandError: It has never answered.
         """
         try:
-            self._take(self._ask())
+            self._take(ask(self._pid, self._uids, self._timeout_seconds))
             self.trouble = None
         except CommandError as error:
             problem = error
@@ -217,72 +254,13 @@ class ProcessSource:
             if line is not None:
                 self._figures.add(line)
 
-    def _ask(self) -> bytes:
-        from otel_memory.top_socket import read_peer  # noqa: PLC0415 - brings the API
-
-        for path in self._paths():
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(_ANSWER_SECONDS_MAX)
-                try:
-                    connection.connect(path)
-                except TimeoutError:
-                    raise self._silence() from None
-                except OSError:
-                    continue
-                # Whoever can write there may have put a socket of his own.
-                peer = read_peer(connection)
-                if peer is None or peer[0] == self._pid:
-                    return self._read(connection)
-        raise CommandError(
-            f"process {self._pid} opens no socket for top; start it with "
-            f"{OTEL_PYTHON_MEMORY_TOP}=true, or name its recording instead"
-        )
-
-    def _read(self, connection: socket.socket) -> bytes:
-        """Read a whole answer; give a part of it where the connection breaks."""
-        answer = bytearray()
-        deadline_seconds = time.monotonic() + _ANSWER_SECONDS_MAX
-        with suppress(ConnectionError):
-            while len(answer) <= _ANSWER_BYTES_MAX:
-                left_seconds = deadline_seconds - time.monotonic()
-                connection.settimeout(max(left_seconds, 0.001))
-                try:
-                    chunk = connection.recv(_CHUNK_BYTES)
-                except TimeoutError:
-                    raise self._silence() from None
-                if not chunk:
-                    break
-                answer += chunk
-        return bytes(answer)
-
-    def _silence(self) -> CommandError:
-        return CommandError(f"process {self._pid} does not answer; is it stopped?")
-
-    def _paths(self) -> Iterator[str]:
-        from otel_memory.top_directory import socket_paths  # noqa: PLC0415
-
-        # A server opens its socket first, and then becomes another user.
-        uids = dict.fromkeys([self._uids.effective, self._uids.real, os.geteuid()])
-        for uid in uids:
-            paths = socket_paths(self._pid, uid)
-            yield from paths
-            # Where its environment is another one than ours, the kernel knows.
-            name = os.path.join(*Path(paths[0]).parts[-2:])
-            yield from (path for path in _bound_paths(name) if path not in paths)
-
     def summary(self) -> Summary:
         """Sum up what was heard so far."""
         assert self._figures is not None  # `refresh` has raised otherwise.
         return self._figures.build(_seconds_since(self._figures.start))
 
-
-def _bound_paths(name: str) -> list[str]:
-    """List the Unix sockets of this machine whose path ends in a name."""
-    with suppress(OSError), open(_SOCKETS, errors="surrogateescape") as sockets:
-        fields = [line.rstrip("\n").split(None, _SOCKET_PATH_FIELD) for line in sockets]
-        paths = [found[-1] for found in fields if len(found) > _SOCKET_PATH_FIELD]
-        return sorted({path for path in paths if path.endswith(f"/{name}")})
-    return []
+    def close(self) -> None:
+        """Nothing is kept open."""
 
 
 def _seconds_since(start: Start) -> float | None:

@@ -14,7 +14,9 @@ REPORTS = Path(__file__).parent / "apps" / "reports_by_hand.py"
 def environment(**changes):
     """Make an environment without settings of whoever runs the tests."""
     kept = {
-        k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "COLUMNS"))
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("OTEL_", "COLUMNS", "LINES"))
     }
     # The applications here report by hand, and nothing else shall.
     return {**kept, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*", **changes}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import json
 import os
@@ -22,13 +23,17 @@ from pathlib import Path
 
 import pytest
 
+from otel_memory.cli import main
+
 from .cli_support import REPORTS, cli, environment, words
 
 APP = Path(__file__).parent / "apps" / "top_waits.py"
 TIMEOUT_SECONDS = 60
+SHARED_SECONDS = 600
 NOBODY = 65534
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
 ROWS, COLUMNS = 30, 96
+WITHOUT_TROUBLE = r"Growth: since((?!No news|\x1b\[H)[\s\S])*\x1b\[H"
 
 
 @pytest.fixture
@@ -39,7 +44,7 @@ def directory():
 
 
 @contextmanager
-def app(directory, **variables):
+def app(directory, timeout_seconds=TIMEOUT_SECONDS, **variables):
     """Start the application; whatever happens it is ended."""
     process = subprocess.Popen(
         [sys.executable, str(APP)],
@@ -51,7 +56,7 @@ def app(directory, **variables):
         stdout=subprocess.PIPE,
         text=True,
     )
-    watchdog = threading.Timer(TIMEOUT_SECONDS, process.kill)
+    watchdog = threading.Timer(timeout_seconds, process.kill)
     watchdog.start()
     try:
         assert process.stdout.readline() == f"ready {process.pid}\n"
@@ -60,6 +65,16 @@ def app(directory, **variables):
         watchdog.cancel()
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="module")
+def shared_app():
+    """One for tests that leave it as it is."""
+    with (
+        tempfile.TemporaryDirectory(prefix="top-") as directory,
+        app(directory, timeout_seconds=SHARED_SECONDS) as process,
+    ):
+        yield process
 
 
 def hold(process, name):
@@ -74,6 +89,7 @@ class Terminal:
 
     def __init__(self, *arguments, rows=ROWS, columns=COLUMNS, **variables):
         self.written = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self.exit_code = None
         self._pid, self._descriptor = pty.fork()
         if self._pid == 0:
@@ -105,7 +121,7 @@ class Terminal:
             chunk = os.read(self._descriptor, 65536)
         except OSError:  # so a terminal ends
             return False
-        self.written += chunk.decode(errors="replace")
+        self.written += self._decoder.decode(chunk)
         return True
 
     def wait_for(self, pattern):
@@ -127,6 +143,23 @@ class Terminal:
         # The cursor is shown again, too.
         assert self.written.rindex("\x1b[?25h") > self.written.rindex("\x1b[?25l")
         return self.written.rpartition(LEAVE)[2]
+
+
+@pytest.fixture
+def here(capsys, monkeypatch):
+    """Run `otel-memory` to its end in this process, which takes no second."""
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments):
+        words = [str(argument) for argument in arguments]
+        try:
+            exit_code = main(words)
+        except SystemExit as end:
+            exit_code = end.code
+        return subprocess.CompletedProcess(words, exit_code, *capsys.readouterr())
+
+    return run
 
 
 def one_line(done):
@@ -158,7 +191,7 @@ def names(text):
 
 
 @pytest.mark.extension
-def test_without_a_terminal_the_tables_are_printed_once(directory):
+def test_without_a_terminal_the_tables_are_printed_once(here, directory):
     with app(directory, OTEL_PYTHON_MEMORY_LIMIT="512MiB") as process:
         top = ("top", process.pid)
         # Its socket is found though our environment tells of another directory.
@@ -175,9 +208,9 @@ def test_without_a_terminal_the_tables_are_printed_once(directory):
         assert "top_waits.py:23 " in done.stdout
         assert max(map(len, done.stdout.splitlines())) <= 80
 
-        by_live = names(cli(*top, "--sort", "live").stdout)
-        by_allocated = names(cli(*top, "--sort", "allocated").stdout)
-        by_count = names(cli(*top, "--once", "--sort", "count", "--rows", "1").stdout)
+        by_live = names(done.stdout)
+        by_allocated = names(here(*top, "--sort", "allocated").stdout)
+        by_count = names(here(*top, "--once", "--sort", "count", "--rows", "1").stdout)
         assert by_live[0] == "holder"
         assert by_allocated[0] == by_count[0] == "generous"
         assert len(by_count) == 1
@@ -190,7 +223,7 @@ def test_without_a_terminal_the_tables_are_printed_once(directory):
 def test_in_a_terminal_it_fills_the_screen_and_follows(directory):
     with (
         app(directory) as process,
-        Terminal("top", process.pid, "--interval", "0.3s") as terminal,
+        Terminal("top", process.pid, "--interval", "0.1s") as terminal,
     ):
         terminal.wait_for(r"holder +1 +")
         assert terminal.written.startswith(ENTER)
@@ -214,8 +247,8 @@ def test_in_a_terminal_it_fills_the_screen_and_follows(directory):
     ],
     ids=["Ctrl-C", "SIGTERM"],
 )
-def test_however_it_is_ended_the_terminal_is_restored(directory, end, exit_code):
-    with app(directory) as process, Terminal("top", process.pid) as terminal:
+def test_however_it_is_ended_the_terminal_is_restored(shared_app, end, exit_code):
+    with Terminal("top", shared_app.pid) as terminal:
         terminal.wait_for("holder")
         end(terminal)
         assert terminal.wait_for_end() == ""
@@ -224,9 +257,9 @@ def test_however_it_is_ended_the_terminal_is_restored(directory, end, exit_code)
 
 
 @pytest.mark.extension
-def test_the_last_state_of_a_process_that_ends_stays(directory):
+def test_the_last_state_of_a_process_that_ends_stays(here, directory):
     with app(directory) as process:
-        arguments = ("top", process.pid, "--interval", "0.3s")
+        arguments = ("top", process.pid, "--interval", "0.1s")
         with Terminal(*arguments) as terminal:
             terminal.wait_for("holder")
             process.kill()  # A zombie, for nobody has waited for it.
@@ -235,32 +268,28 @@ def test_the_last_state_of_a_process_that_ends_stays(directory):
             assert cells(shown, "holder")[1] == "1"
             sentence = f"Process {process.pid} has ended. These are its last figures."
             assert sentence in shown
-        line = one_line(cli("top", process.pid))
+        line = one_line(here("top", process.pid))
         assert line == f"otel-memory: top: process {process.pid} has ended"
-        process.wait()
-        line = one_line(cli("top", process.pid))
-        assert line == f"otel-memory: top: there is no process {process.pid}"
 
 
 @pytest.mark.extension
-def test_a_process_that_stands_still_is_told(directory):
-    with (
-        app(directory) as process,
-        Terminal("top", process.pid, "--interval", "0.3s") as terminal,
-    ):
+def test_a_process_that_stands_still_is_told(shared_app):
+    arguments = ("top", shared_app.pid, "--interval", "0.1s", "--timeout", "0.5s")
+    with Terminal(*arguments) as terminal:
         terminal.wait_for("holder")
-        process.send_signal(signal.SIGSTOP)
-        terminal.wait_for("No news: process .* does not answer; is it stopped")
-        process.send_signal(signal.SIGCONT)
-        hold(process, "holder")
-        terminal.wait_for("holder +2 ")
+        shared_app.send_signal(signal.SIGSTOP)
+        try:
+            terminal.wait_for("No news: process .* does not answer; is it stopped")
+        finally:
+            shared_app.send_signal(signal.SIGCONT)
+        terminal.wait_for(WITHOUT_TROUBLE)
         terminal.press("q")
         terminal.wait_for_end()
 
 
-def test_a_process_without_a_socket_gets_advice(directory):
+def test_a_process_without_a_socket_gets_advice(here):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1) as process:
-        line = one_line(cli("top", process.pid))
+        line = one_line(here("top", process.pid))
         process.communicate(b"\n")
     assert line == (
         f"otel-memory: top: process {process.pid} opens no socket for top; start it "
@@ -268,9 +297,21 @@ def test_a_process_without_a_socket_gets_advice(directory):
     )
 
 
-def test_a_number_that_no_process_has_is_one_line():
+@pytest.mark.extension
+def test_where_the_kernel_tells_no_peer_root_believes_nobody(
+    here, shared_app, monkeypatch
+):
+    monkeypatch.delattr("socket.SO_PEERCRED")
+    done = here("top", shared_app.pid)
+    if os.geteuid() == 0:
+        assert "; ask as its user, not as root" in one_line(done)
+    else:
+        assert "holder" in done.stdout
+
+
+def test_a_number_that_no_process_has_is_one_line(here):
     for number in ("4194305", "9" * 30):
-        line = one_line(cli("top", number))
+        line = one_line(here("top", number))
         assert line == f"otel-memory: top: there is no process {number}"
 
 
@@ -305,7 +346,10 @@ def test_another_users_process_is_one_line():
     assert re.search(r"process \d+ belongs to root; only root and root can", line)
 
 
-def test_a_socket_that_another_process_put_there_is_not_asked(directory):
+def test_a_socket_that_another_process_put_there_is_not_asked(
+    here, directory, monkeypatch
+):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
     folder = Path(directory, f"otel-memory-{os.geteuid()}")
     folder.mkdir()
     import socket
@@ -314,9 +358,7 @@ def test_a_socket_that_another_process_put_there_is_not_asked(directory):
         with socket.socket(socket.AF_UNIX) as ours:
             ours.bind(str(folder / f"{process.pid}.sock"))
             ours.listen()
-            line = one_line(
-                cli("top", process.pid, env=environment(XDG_RUNTIME_DIR=directory))
-            )
+            line = one_line(here("top", process.pid))
         process.communicate(b"\n")
     assert "opens no socket for top" in line
 
@@ -350,9 +392,9 @@ def parts_of(lines):
     return lines[:cut], lines[cut:-1], lines[-1]
 
 
-def test_a_recording_that_ended_is_shown_and_said_so(lines, recording):
+def test_a_recording_that_ended_is_shown_and_said_so(here, lines, recording):
     recording.write_bytes(b"".join(lines))
-    done = cli("top", recording)
+    done = here("top", recording)
     assert (done.returncode, done.stderr) == (0, "")
     row = cells(done.stdout, "get_product_list")
     assert row[1:] == ["400", "900.0 MiB", "5.0 MiB", "119.0 MiB", "+99.0 MiB"]
@@ -367,7 +409,7 @@ def test_a_recording_that_ended_is_shown_and_said_so(lines, recording):
 def test_a_recording_is_followed_until_the_run_ends(lines, recording):
     first, rest, end = parts_of(lines)
     recording.write_bytes(b"".join(first))
-    with Terminal("top", recording, "--interval", "0.2s") as terminal:
+    with Terminal("top", recording, "--interval", "0.1s") as terminal:
         terminal.wait_for(r"get_product_list +400 .* 20\.0 MiB +- ")
         half = len(rest[0]) // 2
         append(recording, rest[0][:half])  # what is not complete is not read
@@ -381,10 +423,12 @@ def test_a_recording_is_followed_until_the_run_ends(lines, recording):
     assert "The run has ended with exit code 0. These are its last figures." in shown
 
 
-def test_a_recording_that_runs_or_is_cut_is_shown_as_far_as_it_goes(lines, recording):
+def test_a_recording_that_runs_or_is_cut_is_shown_as_far_as_it_goes(
+    here, lines, recording
+):
     first, rest, _ = parts_of(lines)
     recording.write_bytes(b"".join(first) + rest[0][:-10])
-    done = cli("top", recording)
+    done = here("top", recording)
     assert (done.returncode, done.stderr) == (0, "")
     assert cells(done.stdout, "get_product_list")[4] == "20.0 MiB"
     assert "ended" not in done.stdout
@@ -393,7 +437,7 @@ def test_a_recording_that_runs_or_is_cut_is_shown_as_far_as_it_goes(lines, recor
 def test_a_new_recording_of_the_same_name_is_followed(lines, recording):
     first, rest, _ = parts_of(lines)
     recording.write_bytes(b"".join([*first, *rest]))
-    with Terminal("top", recording, "--interval", "0.2s") as terminal:
+    with Terminal("top", recording, "--interval", "0.1s") as terminal:
         terminal.wait_for(r"119\.0 MiB")
         other = recording.with_name("other.jsonl")
         other.write_bytes(b"".join(first))
@@ -406,10 +450,40 @@ def test_a_new_recording_of_the_same_name_is_followed(lines, recording):
     assert "The recording was removed. These are its last figures." in shown
 
 
+def test_a_new_run_that_has_written_nothing_is_waited_for(lines, recording):
+    first, rest, _ = parts_of(lines)
+    recording.write_bytes(b"".join([*first, *rest]))
+    with Terminal("top", recording, "--interval", "0.1s") as terminal:
+        terminal.wait_for(r"119\.0 MiB")
+        recording.unlink()
+        recording.touch()
+        terminal.wait_for("No news: another run has begun, and has written nothing")
+        terminal.wait_for(r"119\.0 MiB")
+        half = len(first[0]) // 2
+        append(recording, first[0][:half])
+        terminal.wait_for("No news: another run has begun, and has written nothing")
+        append(recording, first[0][half:], *first[1:])
+        terminal.wait_for(r"get_product_list +400 .* 20\.0 MiB +- ")
+        append(recording, *rest)
+        terminal.wait_for(r"119\.0 MiB")
+        recording.write_bytes(b"")  # the same file, begun anew
+        terminal.wait_for("No news: another run has begun, and has written nothing")
+        again = [first[-1]] * (sum(map(len, rest)) // len(first[-1]) + 1)
+        append(recording, *first, *again)  # at once longer than it was
+        terminal.wait_for(r"get_product_list +400 .* 20\.0 MiB")
+        recording.write_bytes(b"")
+        terminal.wait_for("No news: another run has begun, and has written nothing")
+        recording.unlink()
+        shown = terminal.wait_for_end()
+    assert terminal.exit_code == 0
+    assert "The recording was removed. These are its last figures." in shown
+    assert cells(shown, "get_product_list")[4] == "20.0 MiB"
+
+
 def test_a_broken_line_ends_it_with_one_line(lines, recording):
     first, _, _ = parts_of(lines)
     recording.write_bytes(b"".join(first))
-    with Terminal("top", recording, "--interval", "0.2s") as terminal:
+    with Terminal("top", recording, "--interval", "0.1s") as terminal:
         terminal.wait_for("get_product_list")
         append(recording, b"no JSON\n")
         shown = terminal.wait_for_end()
@@ -418,23 +492,27 @@ def test_a_broken_line_ends_it_with_one_line(lines, recording):
     assert shown == f"otel-memory: top: {expected}\r\n"
 
 
+NOT_YET = "{} has no whole line yet; if its run has just begun, try again"
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
         (None, "cannot read {}: No such file or directory"),
-        ("", "{} is empty"),
+        ("", NOT_YET),
+        ('{"resourceLogs":[', NOT_YET),
         ("{}\n", "{} is not a recording of otel-memory"),
     ],
 )
-def test_what_is_no_recording_is_one_line(recording, content, problem):
+def test_what_is_no_recording_is_one_line(here, recording, content, problem):
     if content is not None:
         recording.write_text(content)
-    assert one_line(cli("top", recording)) == (
+    assert one_line(here("top", recording)) == (
         f"otel-memory: top: {problem.format(recording)}"
     )
 
 
-def test_the_verdict_of_the_process_itself_is_shown(lines, recording):
+def test_the_verdict_of_the_process_itself_is_shown(here, lines, recording):
     first, _, _ = parts_of(lines)
     (metrics,) = [json.loads(line) for line in first if b"span.heap.live" in line]
     shown = metrics["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]
@@ -442,18 +520,24 @@ def test_the_verdict_of_the_process_itself_is_shown(lines, recording):
         point = {"asInt": str(value), "timeUnixNano": "1"}
         shown.append({"name": f"otel_memory.{name}", "gauge": {"dataPoints": [point]}})
     recording.write_bytes(b"".join(first) + json.dumps(metrics).encode() + b"\n")
-    assert "leaking +52.0 MiB/h" in cli("top", recording).stdout
+    assert "leaking +52.0 MiB/h" in here("top", recording).stdout
 
 
 def test_a_small_terminal_is_not_overfilled(lines, recording):
+    """Though variables tell of a larger one, as readline's in whatever started us do."""
     recording.write_bytes(b"".join(lines[:-1]))
-    arguments = ("top", recording, "--interval", "0.2s")
-    with Terminal(*arguments, rows=14, columns=60) as terminal:
+    arguments = ("top", recording, "--interval", "0.1s")
+    large = {"LINES": "24", "COLUMNS": "80"}
+    with Terminal(*arguments, rows=14, columns=60, **large) as terminal:
         terminal.wait_for("PID")
         terminal.wait_for("PID")
         terminal.press("q")
         terminal.wait_for_end()
-    frames = [plain(frame) for frame in terminal.written.split("\x1b[H")]
+    assert terminal.exit_code == 0
+    before, *frames, last = terminal.written.split("\x1b[H")
+    last, _, after = last.partition(LEAVE)
+    assert plain(before) == plain(after) == ""
+    frames = [plain(frame) for frame in (*frames, last)]
     assert sum("PID" in frame for frame in frames) >= 2
     for frame in frames:
         shown = frame.splitlines()
@@ -471,9 +555,10 @@ def test_a_terminal_that_can_do_nothing_gets_the_tables_once(lines, recording):
     assert "\x1b" not in terminal.written
 
 
-def test_bad_arguments_are_refused(recording):
-    for arguments in (["--rows", "0"], ["--sort", "size"]):
-        done = cli("top", recording, *arguments)
+def test_bad_arguments_are_refused(here, recording):
+    bad = (["--rows", "0"], ["--sort", "size"], ["--timeout", "0s"])
+    for arguments in bad:
+        done = here("top", recording, *arguments)
         assert done.returncode == 2
         assert arguments[0] in done.stderr
 
@@ -489,7 +574,7 @@ def test_a_run_and_its_recording_together(recording):
     ) as launched:
         while launched.stdout.readline() != "ready\n":
             pass
-        with Terminal("top", recording, "--interval", "0.3s") as terminal:
+        with Terminal("top", recording, "--interval", "0.1s") as terminal:
             terminal.wait_for("get_product_list")
             launched.send_signal(signal.SIGINT)
             shown = terminal.wait_for_end()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import json
 import os
 import shutil
@@ -13,17 +15,20 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
 from _fork import fork_and_wait
-from _tools import Logged, run_case, start
+from _tools import Logged, start
+from _warm import serve_cases
 
 from otel_memory import MemoryInstrumentor, instrumentor, top_socket
 from otel_memory.recording.file import EVENT_ENDED, events_of, parse_line, read_start
 from otel_memory.recording.fold import SummaryBuilder
 
 TIMEOUT_SECONDS = 60
+top_socket.PAUSE_SECONDS = 0.02
 NOBODY = 65534
 
 
@@ -177,9 +182,9 @@ def case_a_socket_that_is_answered_is_not_replaced():
 
 def case_another_user_is_sent_away():
     """Even where all permissions are gone; root alone can try it in earnest."""
-    assert top_socket.is_welcome(os.geteuid())
-    assert top_socket.is_welcome(0)
-    assert not top_socket.is_welcome(NOBODY)
+    assert top_socket.is_welcome((1, os.geteuid()))
+    assert top_socket.is_welcome((1, 0))
+    assert not top_socket.is_welcome((1, NOBODY))
     if os.geteuid() != 0:
         return
     start(top=True)
@@ -194,6 +199,19 @@ def case_another_user_is_sent_away():
 
     fork_and_wait(as_nobody)
     assert pid_in(ask()) == os.getpid()
+
+
+def case_where_the_kernel_tells_no_peer_root_answers_nobody():
+    start(top=True)
+    del socket.SO_PEERCRED
+    assert (ask() == b"") is (os.geteuid() == 0)
+    if os.geteuid() == 0:
+        MemoryInstrumentor().uninstrument()
+        shutil.rmtree(directory())
+        os.chown(os.environ["XDG_RUNTIME_DIR"], NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        MemoryInstrumentor().instrument(top=True)
+        assert pid_in(ask()) == os.getpid()
 
 
 def case_what_killed_processes_left_is_replaced_or_removed():
@@ -219,10 +237,7 @@ def case_what_killed_processes_left_is_replaced_or_removed():
 def case_clients_that_misbehave_are_harmless():
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # or Python would ignore it
     top_socket.SEND_SECONDS = 0.2
-    tracer = start(top=True)
-    for number in range(400):  # more than a socket's buffer holds
-        with tracer.start_as_current_span(f"work {number} {'x' * 200}"):
-            bytearray(100)
+    be_busy(start(top=True))
     for _ in range(3):
         connect().close()
     silent = connect()
@@ -316,6 +331,85 @@ def case_a_forked_child_has_a_socket_of_its_own():
     del kept
 
 
+def be_busy(tracer):
+    """Let an answer be more than a socket's buffer holds."""
+    for number in range(400):
+        with tracer.start_as_current_span(f"work {number} {'x' * 200}"):
+            bytearray(100)
+
+
+def case_a_child_does_not_hold_the_client_that_is_served():
+    top_socket.SEND_SECONDS = TIMEOUT_SECONDS
+    be_busy(start(top=True))
+    with connect() as slow:
+        first = slow.recv(1)
+        of_client = f"socket:[{os.fstat(slow.fileno()).st_ino}]"
+        before = sockets()
+        assert len(before) == 3  # ours: the client's, the connection, the listener
+
+        def in_the_child():
+            assert pid_in(ask()) == os.getpid()
+            assert sockets() & before == {of_client}
+
+        fork_and_wait(in_the_child)
+        assert pid_in(first + read_all(slow)) == os.getpid()
+
+
+def case_what_was_closed_is_not_kept():
+    closed = []
+    for _ in range(5):
+        start(top=True)
+        closed.append(weakref.ref(instrumentor._wiring.top_socket))
+        MemoryInstrumentor().uninstrument()
+    gc.collect()
+    assert [each() for each in closed] == [None] * 5
+    start(top=True)
+    fork_and_wait(lambda: os._exit(0 if pid_in(ask()) == os.getpid() else 1))
+
+
+class NoThreads:
+    """Threads cannot be started, as where a container allows no more of them."""
+
+    def __enter__(self):
+        self._start = threading.Thread.start
+
+        def start(thread):
+            raise RuntimeError("can't start new thread")
+
+        threading.Thread.start = start
+
+    def __exit__(self, *_):
+        threading.Thread.start = self._start
+
+
+def case_without_a_thread_there_is_no_socket():
+    start()
+    logged = Logged()
+    before = sockets()
+    ours = top_socket.TopSocket()
+    with NoThreads():
+        ours.start()
+    assert len(logged.about("MEMORY_TOP: `otel-memory top` cannot")) == 1
+    assert "can't start new thread" in logged.lines[-1]
+    assert sockets() == before
+    assert list(directory().iterdir()) == []
+    ours.close()
+    ours.start()  # It can be tried again, and a child tries by itself.
+    assert pid_in(ask()) == os.getpid()
+
+    def in_the_child():
+        with NoThreads():
+            fork_and_wait(lambda: os._exit(1 if path_of().exists() else 0))
+        assert pid_in(ask()) == os.getpid()
+        ours.close()
+        assert not path_of().exists()
+
+    fork_and_wait(in_the_child)
+    ours.close()
+    ours.close()
+    assert len(logged.lines) == 1
+
+
 def case_uninstrument_gives_all_back():
     before = sockets()
     for _ in range(3):
@@ -384,6 +478,54 @@ def case_gevent_that_comes_first():
     assert not path_of().exists()
 
 
+class Heard(io.StringIO):
+    """Standard error, and what was written there."""
+
+    def write(self, text):
+        sys.__stderr__.write(text)
+        return super().write(text)
+
+
+def case_gevents_fork_leaves_the_parents_socket_alone():
+    from gevent import monkey
+
+    monkey.patch_all()
+    import gevent
+
+    logged = Logged()
+    sys.stderr = Heard()
+    accept, accepting = top_socket._Listener.accept, set()
+
+    def noted(listener):
+        accepting.add((os.getpid(), gevent.getcurrent()))
+        return accept(listener)
+
+    top_socket._Listener.accept = noted
+    top_socket.SEND_SECONDS = TIMEOUT_SECONDS
+    be_busy(start(top=True))
+    parent, of_parent = os.getpid(), path_of()
+
+    def in_the_child():
+        assert pid_in(ask()) == os.getpid()
+        assert pid_in(ask()) == os.getpid()
+        assert len([pid for pid, _ in accepting if pid == os.getpid()]) == 1
+        assert of_parent.exists()
+        assert not logged.about("MEMORY_TOP")
+        assert "otel-memory-top" not in sys.stderr.getvalue()
+
+    fork_and_wait(lambda: fork_and_wait(in_the_child))  # It waits for a client.
+    assert pid_in(ask()) == parent
+    fork_and_wait(in_the_child)  # It is in the pause.
+    with connect() as slow:
+        first = slow.recv(1)
+        fork_and_wait(in_the_child)  # It answers.
+        assert pid_in(first + read_all(slow)) == parent
+    assert pid_in(ask()) == parent
+    assert not logged.about("MEMORY_TOP")
+    MemoryInstrumentor().uninstrument()
+    assert not of_parent.exists()
+
+
 def case_gevent_that_comes_later():
     start(top=True)
     from gevent import monkey
@@ -395,22 +537,27 @@ def case_gevent_that_comes_later():
 
 def case_it_is_off_by_default_and_brings_nothing():
     code = (
-        "import json, sys, otel_memory; otel_memory.MemoryInstrumentor().instrument();"
-        "print(json.dumps([m for m in sys.modules if m.startswith('otel_memory')]))"
+        "import json, os, sys, otel_memory\n"
+        "for value in sys.argv[1:]:\n"
+        "    os.environ['OTEL_PYTHON_MEMORY_TOP'] = value\n"
+        "    otel_memory.MemoryInstrumentor().instrument()\n"
+        "    ours = [m for m in sys.modules if m.startswith('otel_memory')]\n"
+        "    print(json.dumps([ours, os.listdir(os.environ['XDG_RUNTIME_DIR'])]))\n"
+        "    otel_memory.MemoryInstrumentor().uninstrument()\n"
+        "otel_memory.MemoryInstrumentor().instrument()"
     )
-    for value, on in (("", False), ("false", False), ("true", True)):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "OTEL_PYTHON_MEMORY_TOP": value},
-            capture_output=True,
-            check=True,
-        )
-        modules = json.loads(done.stdout)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "", "false", "true"],
+        capture_output=True,
+        check=True,
+    )
+    *off, on = [json.loads(line) for line in done.stdout.splitlines()]
+    for is_on, (modules, names) in ((False, off[0]), (False, off[1]), (True, on)):
         for module in ("top_socket", "snapshot", "recording.file"):
-            assert (f"otel_memory.{module}" in modules) is on, (value, module)
-        assert directory().exists() is on
-        assert not on or list(directory().iterdir()) == []
+            assert (f"otel_memory.{module}" in modules) is is_on, module
+        assert names == ([directory().name] if is_on else [])
+    assert list(directory().iterdir()) == []  # The end of the process has cleaned up.
 
 
 if __name__ == "__main__":
-    run_case()
+    serve_cases()
