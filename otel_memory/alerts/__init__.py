@@ -15,7 +15,7 @@ from typing import Any
 
 from opentelemetry._logs import Logger, SeverityNumber
 
-from otel_memory import semconv
+from otel_memory import _guard, semconv
 from otel_memory.alerts._alarms import Alarms, Change, Memory
 from otel_memory.alerts._evidence import Evidence, describe_suspect, take_evidence
 from otel_memory.alerts._handlers import Handlers
@@ -159,18 +159,31 @@ class Alerts:
         self._recent = deque(maxlen=RECENT_MAX)
         self._handlers.reset()
 
+    def close(self) -> None:
+        """End the handlers' thread after what waits for it; nobody waits for that."""
+        self._handlers.close()
+
     def send(self, alert: MemoryAlert) -> None:
-        """Tell everybody. The caller sees to it that no fork comes in between."""
+        """Tell everybody. The caller sees to it that no fork comes in between.
+
+        The log first, which needs neither a network nor a thread; what fails costs
+        the other ways nothing.
+        """
         self._recent.append(alert)
         if not alert.recovered:
             self._findings.alerts[alert.kind] += 1
-        self._handlers.hand_over(alert)
-        severity, level = _severity(alert)
+        with _guard.guard("alerts: log"):
+            _logger.log(_severity(alert)[1], "%s", alert.message)
+        with _guard.guard("alerts: event"):
+            self._emit(alert)
+        with _guard.guard("alerts: handlers"):
+            self._handlers.hand_over(alert)
+
+    def _emit(self, alert: MemoryAlert) -> None:
         self._events.emit(
             event_name=alert.event,
             timestamp=int(alert.time_seconds * 1e9),
-            severity_number=severity,
+            severity_number=_severity(alert)[0],
             body=alert.message,
             attributes=_attributes(alert),
         )
-        _logger.log(level, "%s", alert.message)

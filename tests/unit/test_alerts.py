@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,12 +20,21 @@ from opentelemetry.sdk._logs.export import (
 )
 
 from otel_memory import _guard, semconv
-from otel_memory.alerts import RECENT_MAX, Alerts, Handlers, MemoryAlert, _handlers
+from otel_memory.alerts import (
+    RECENT_MAX,
+    Alerts,
+    Change,
+    Evidence,
+    Handlers,
+    MemoryAlert,
+    _handlers,
+    make_alert,
+)
 from otel_memory.config import MemoryConfig
 from otel_memory.findings import Findings
 from otel_memory.heap import Entry, Pair, SampledStack
 from otel_memory.heap._off import OffSource
-from otel_memory.leaks import LEAKING
+from otel_memory.leaks import LEAKING, Assessment, Suspect
 from otel_memory.process import Details, Resident
 from otel_memory.watcher import Watcher
 
@@ -160,9 +170,29 @@ class World:
         return [data.log_record for data in self.exporter.get_finished_logs()]
 
 
+def test_the_documents_sample_is_what_is_said() -> None:
+    page = Path(__file__).parents[2] / "docs/alerts.md"
+    samples = re.findall(r"^```text\n(.*?)\n```$", page.read_text(), re.M | re.S)
+    rate, used, limit = 35 * MIB, 412.3 * MIB, 512 * MIB
+    suspect = Suspect(*LEAKER, 30.1 * MIB, 90 * MIB, None, 86.5 * MIB)
+    said = make_alert(
+        Change("warning", False, used, 0.8 * limit, limit),
+        Assessment(LEAKING, rate, (30 * MIB, 40 * MIB), (limit - used) / rate * HOUR),
+        limit,
+        Evidence(
+            (suspect,),
+            ("shop/cache.py:60",),
+            ("shop/cache.py:60 get_product_list 86.5 MiB",),
+        ),
+    ).message
+    assert samples == [said]
+
+
 @pytest.fixture
-def world() -> Iterator[Callable[..., World]]:
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
     made: list[World] = []
+    # Alerts are counted for the life of the process, which other tests share.
+    monkeypatch.setattr(Findings, "alerts", dict.fromkeys(semconv.ALERT_KINDS, 0))
 
     def make(**settings: Any) -> World:
         made.append(World(settings))
@@ -171,6 +201,7 @@ def world() -> Iterator[Callable[..., World]]:
     yield make
     for each in made:
         each.watcher.stop(final=False)
+        each.alerts.close()
         each.heap.close()
         each.provider.shutdown()
 
@@ -452,10 +483,10 @@ def test_a_handler_gets_each_alert_in_another_thread(
 def test_there_is_no_thread_before_the_first_alert(
     world: Callable[..., World],
 ) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     here = world(alert_handlers=[print, "no_such_module_anywhere:f"])
     here.use(500, readings=20)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_handler_may_be_given_by_name(world: Callable[..., World]) -> None:
