@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from opentelemetry.trace import NonRecordingSpan, get_current_span
 
@@ -35,9 +35,33 @@ def _count() -> None:
     _completed += 1
 
 
+class _Entries:
+    """Entry spans of one process: plain numbers.
+
+    Read and written under the GIL, one operation each; a race of two entries can only
+    make `exclusive` false.
+    """
+
+    __slots__ = ("open", "started")
+
+    def __init__(self) -> None:
+        self.open = self.started = 0
+
+
+# Begun anew by each `Wrappers` and in each process: what was open before then may
+# never be seen to end.
+_entries = _Entries()
+
+
+def _begin_entries() -> None:
+    global _entries
+    _entries = _Entries()
+
+
 def _reset() -> None:
     global _completed
     _completed = 0
+    _begin_entries()
 
 
 def _watch_forks() -> None:
@@ -47,11 +71,34 @@ def _watch_forks() -> None:
         os.register_at_fork(after_in_child=_reset)
 
 
-class _Start(NamedTuple):
-    rss_bytes: int
-    is_entry: bool
-    entries_started: int
-    alone: bool
+class _Start:
+    """What a span keeps of its start; when it goes, the span is over."""
+
+    __slots__ = ("_is_counted", "_started", "_was_alone", "entries", "rss_bytes")
+
+    def __init__(self, entries: _Entries, rss_bytes: int, *, is_entry: bool) -> None:
+        self.entries = entries
+        self.rss_bytes = rss_bytes
+        self._is_counted = is_entry
+        self._was_alone = entries.open <= (0 if is_entry else 1)
+        if is_entry:
+            entries.open += 1
+            entries.started += 1
+        self._started = entries.started
+
+    def is_exclusive(self) -> bool:
+        """Whether no other entry span was open meanwhile, as far as it was seen."""
+        was_seen = self.entries is _entries
+        return was_seen and self._was_alone and self._started == self.entries.started
+
+    def close(self) -> None:
+        """Not open any more. Once."""
+        if self._is_counted:
+            self._is_counted = False
+            self.entries.open -= 1
+
+    # An abandoned span's too, wherever the collector is: nothing but plain numbers.
+    __del__ = close
 
 
 class Wrappers:
@@ -60,10 +107,7 @@ class Wrappers:
     def __init__(self, span_filter: SpanFilter | None) -> None:
         self._filter = span_filter
         self._readings = open_readings()
-        # Read and written under the GIL, one operation each; a race of two entries
-        # can only make `exclusive` false.
-        self._entries_started = 0
-        self._entries_open = 0
+        _begin_entries()
         _watch_forks()
 
     def _rss_bytes(self) -> int | None:
@@ -96,12 +140,7 @@ class Wrappers:
             return
         parent = span.parent
         is_entry = parent is None or parent.is_remote
-        others_open = self._entries_open - (0 if is_entry else 1)
-        if is_entry:
-            self._entries_open += 1
-            self._entries_started += 1
-        start = _Start(rss_bytes, is_entry, self._entries_started, others_open <= 0)
-        setattr(span, _STATE, start)
+        setattr(span, _STATE, _Start(_entries, rss_bytes, is_entry=is_entry))
 
     def end(
         self,
@@ -138,9 +177,8 @@ class Wrappers:
 
     def _write(self, span: Any, start: _Start) -> None:
         delattr(span, _STATE)
-        exclusive = start.alone and self._entries_started == start.entries_started
-        if start.is_entry:
-            self._entries_open -= 1
+        exclusive = start.is_exclusive()
+        start.close()
         rss_bytes = self._rss_bytes()
         wanted = self._filter is None or self._filter.matches(span.name, span.kind.name)
         if rss_bytes is None or not wanted:
