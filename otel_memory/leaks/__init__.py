@@ -25,6 +25,7 @@ from otel_memory.leaks._assess import (
     assess,
 )
 from otel_memory.leaks._history import History
+from otel_memory.leaks._inputs import SORTS_WITHOUT_SUSPECT, room_bytes
 from otel_memory.leaks._suspects import Suspect, suspects
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "HORIZON_SECONDS",
     "LEAKING",
     "NOT_ENOUGH_DATA",
+    "SORTS_WITHOUT_SUSPECT",
     "STATES",
     "STEADY",
     "WARMING_UP",
@@ -39,5 +41,6 @@ __all__ = [
     "History",
     "Suspect",
     "assess",
+    "room_bytes",
     "suspects",
 ]

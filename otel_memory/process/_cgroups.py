@@ -181,19 +181,6 @@ class Cgroups:
         holder = self._holder()
         return holder.limit_bytes if holder else None
 
-    def usage_bytes(self) -> int | None:
-        """Read what is used in the group whose limit holds, else in our own."""
-        holder = self._holder()
-        if holder is None:
-            return None
-        limited = holder.limit_bytes is not None
-        # Without a limit, the nearest that can be read: our own may have vanished.
-        for group in [holder.group] if limited else self._groups():
-            text = group.read(group.version.usage)
-            if text is not None:
-                return number(text.removesuffix("\n"))
-        return None
-
     def limit_usage_bytes(self) -> int | None:
         """Read what is used without file cache in the group whose limit holds."""
         holder = self._holder()

@@ -111,10 +111,6 @@ class ProcfsReadings:
         """Read the smallest memory limit of the process's cgroup and its ancestors."""
         return self._cgroups.limit_bytes()
 
-    def container_usage_bytes(self) -> int | None:
-        """Read what is used in the cgroup whose limit holds, else in our own."""
-        return self._cgroups.usage_bytes()
-
     def limit_usage_bytes(self) -> int | None:
         """Read what counts against the limit and cannot be reclaimed.
 

@@ -76,10 +76,6 @@ class PsutilReadings:
         """Know no limit."""
         return None
 
-    def container_usage_bytes(self) -> int | None:
-        """Know no container."""
-        return None
-
     def limit_usage_bytes(self) -> int | None:
         """Know no limit."""
         return None

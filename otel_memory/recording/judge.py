@@ -25,8 +25,6 @@ _RESTART_SECONDS = 60.0
 # What is summed up in (other) was completed too, and stays there for good when a
 # name gets rows of its own: without it, that would be a burst of traffic.
 _SORTS_COMPLETED = frozenset({semconv.SORT_SPAN, semconv.SORT_OTHER})
-# Nobody's bytes, or those of many.
-_SORTS_WITHOUT_PAIR = frozenset({semconv.SORT_GC, semconv.SORT_OTHER})
 
 PairCounts = Mapping[PairKey, int]
 AgeByPair = Mapping[tuple[str, str], float]
@@ -37,19 +35,6 @@ class _Life(NamedTuple):
 
     assessment: Assessment
     suspects: list[leaks.Suspect]
-
-
-def _room_bytes(
-    limit_bytes: int | None,
-    report: Mapping[str, Sequence[Point]],
-    used_bytes: int | None,
-) -> int | None:
-    """Tell what a process may take: others of its container hold the rest."""
-    points = report.get(semconv.LIMIT_USAGE.name)
-    usage_bytes = size(points[-1].value) if points else None
-    if limit_bytes is None or usage_bytes is None or used_bytes is None:
-        return limit_bytes
-    return max(limit_bytes - max(usage_bytes - used_bytes, 0), 1)
 
 
 class ProcessJudge:
@@ -91,7 +76,10 @@ class ProcessJudge:
         """
         # The check of figures refuses a limit of nothing.
         used_bytes = self._used_bytes(report)
-        self._limit_bytes = _room_bytes(limit_bytes, report, used_bytes) or None
+        usages = report.get(semconv.LIMIT_USAGE.name)
+        usage_bytes = size(usages[-1].value) if usages else None
+        room_bytes = leaks.room_bytes(limit_bytes, usage_bytes, used_bytes)
+        self._limit_bytes = room_bytes or None
         seconds = self._seconds_of(report)
         if used_bytes is None or seconds is None:
             return
@@ -199,7 +187,7 @@ def _rows(live: PairCounts, counts: PairCounts) -> Iterable[tuple[str, str, int,
     return [
         (key.span, key.entry, max(live_bytes, 0), max(counts.get(key, 0), 0))
         for key, live_bytes in live.items()
-        if key.sort not in _SORTS_WITHOUT_PAIR
+        if key.sort not in leaks.SORTS_WITHOUT_SUSPECT
     ]
 
 

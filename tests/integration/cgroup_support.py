@@ -20,6 +20,7 @@ import pytest
 from .isolated_support import ISOLATED, UNTRACED, environment
 
 LIMIT_FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
+USAGE_FILES = {1: "memory.usage_in_bytes", 2: "memory.current"}
 # Not a limit with swap: where it is the same, recent kernels count no failures.
 SWAP_FILES = {1: "memory.swappiness", 2: "memory.swap.max"}
 # The shell waits for the word, so that all of Python is charged to the group.
@@ -113,6 +114,10 @@ class Group:
                 self.write(SWAP_FILES[self.version], 0)
         if self.version == 2 and not members:
             self.write("cgroup.subtree_control", "+memory")
+
+    def used_bytes(self):
+        """Read what is used, file cache included."""
+        return int((self.folder / USAGE_FILES[self.version]).read_text())
 
     def start(self, *others):
         """Start a member, which is in other groups as well."""

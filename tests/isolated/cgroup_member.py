@@ -23,7 +23,6 @@ def read():
     events, pressure = readings.limit_events(), readings.pressure()
     return {
         "limit_bytes": readings.limit_bytes(),
-        "container_usage_bytes": readings.container_usage_bytes(),
         "limit_usage_bytes": readings.limit_usage_bytes(),
         "limit_events": events and events._asdict(),
         "pressure": pressure and pressure._asdict(),

@@ -21,6 +21,7 @@ from otel_memory.leaks import (
     Assessment,
     Suspect,
     assess,
+    room_bytes,
     suspects,
 )
 
@@ -484,3 +485,19 @@ def test_a_process_younger_than_three_hours_is_never_called_leaking(shapes, leak
             curve.seconds[:k], curve.used_bytes[:k], completed=curve.completed[:k]
         )
         assert verdict.state in (NOT_ENOUGH_DATA, WARMING_UP, STEADY)
+
+
+@pytest.mark.parametrize(
+    ("limit", "usage", "own", "room"),
+    [
+        (512, 300, 100, 312),  # others hold 200
+        (512, 100, 100, 512),  # alone
+        (512, 90, 100, 512),  # what it shares counts elsewhere
+        (512, 900, 100, 1),  # there is none, and no limit is another thing
+        (512, None, 100, 512),
+        (512, 300, None, 512),
+        (None, 300, 100, None),
+    ],
+)
+def test_what_others_of_a_container_hold_is_no_room(limit, usage, own, room):
+    assert room_bytes(limit, usage, own) == room

@@ -67,7 +67,6 @@ def test_what_is_cut_short_or_gone_is_none(tree: str) -> None:
     assert readings.faults() is None
     assert readings.details() is None
     assert readings.limit_bytes() is None
-    assert readings.container_usage_bytes() is None
     assert readings.limit_usage_bytes() is None
     assert readings.limit_events() is None
     assert readings.pressure() is None
@@ -322,7 +321,6 @@ def test_without_procfs_psutil_is_asked(tmp_path: Path) -> None:
     assert faults is not None
     assert 0 < faults.minor <= faults_by_rusage().minor
     assert readings.limit_bytes() is None
-    assert readings.container_usage_bytes() is None
     assert readings.limit_usage_bytes() is None
     assert readings.limit_events() is None
     assert readings.pressure() is None

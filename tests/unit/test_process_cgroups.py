@@ -31,36 +31,32 @@ def copied(tree: str, folder: Path) -> ProcfsReadings:
 
 
 @pytest.mark.parametrize(
-    ("tree", "limit_mib", "usage_mib"),
+    ("tree", "limit_mib"),
     [
-        ("v2-container", 512, 200),
-        ("v2-unlimited", None, 70),
-        # The smallest limit holds, and the usage is that of the group it holds for.
-        ("v2-nested", 256, 180),
-        ("v2-outside-namespace", 64, 10),
-        ("v2-two-mounts", 300, 20),
-        ("v2-space-in-mount", 128, 11),
-        ("v1-unlimited", None, 33),
-        ("v1-unlimited-64k-pages", None, 800),
-        ("v1-nested", 128, 120),
-        ("v1-docker", 96, 40),
-        ("v1-other-tree-mounted", 97, 41),
-        ("v1-vanished-group", 700, 60),
-        ("hybrid", 400, 44),
+        ("v2-container", 512),
+        ("v2-unlimited", None),
+        # The smallest limit holds.
+        ("v2-nested", 256),
+        ("v2-outside-namespace", 64),
+        ("v2-two-mounts", 300),
+        ("v2-space-in-mount", 128),
+        ("v1-unlimited", None),
+        ("v1-unlimited-64k-pages", None),
+        ("v1-nested", 128),
+        ("v1-docker", 96),
+        ("v1-other-tree-mounted", 97),
+        ("v1-vanished-group", 700),
+        ("hybrid", 400),
         # A limit of the pod and one of the container: the smaller one holds.
-        ("v2-kubernetes", 256, 250),
-        ("v1-kubernetes", 384, 350),
-        ("v2-root", None, None),
-        ("not-mounted", None, None),
+        ("v2-kubernetes", 256),
+        ("v1-kubernetes", 384),
+        ("v2-root", None),
+        ("not-mounted", None),
     ],
 )
-def test_the_containers_limit_and_usage(
-    tree: str, limit_mib: int | None, usage_mib: int | None
-) -> None:
-    readings = recorded(tree)
-    limit_bytes, usage_bytes = readings.limit_bytes(), readings.container_usage_bytes()
+def test_the_containers_limit(tree: str, limit_mib: int | None) -> None:
+    limit_bytes = recorded(tree).limit_bytes()
     assert limit_bytes == (None if limit_mib is None else limit_mib * MIB)
-    assert usage_bytes == (None if usage_mib is None else usage_mib * MIB)
 
 
 def test_a_limit_that_changes_in_a_running_container_is_seen(tmp_path: Path) -> None:

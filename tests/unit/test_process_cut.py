@@ -15,7 +15,7 @@ from otel_memory.semconv import PRESSURE_MACHINE
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 READINGS = (
     *("resident", "virtual_bytes", "peak_bytes", "uptime_seconds", "faults", "details"),
-    *("limit_bytes", "container_usage_bytes", "limit_usage_bytes", "limit_events"),
+    *("limit_bytes", "limit_usage_bytes", "limit_events"),
     "pressure",
 )
 TREES = (

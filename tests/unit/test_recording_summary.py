@@ -252,6 +252,21 @@ def test_spans_are_summed_over_entries_and_entries_over_their_spans():
     ]
 
 
+def test_rows_that_are_no_spans_are_there_without_a_count():
+    counts, allocated = {ENTRY: 3}, {ENTRY: 50, LATER: 8, NO_SPAN: 60, GC: 7}
+    figures = summed(
+        report(
+            1,
+            by_pair(semconv.SPAN_COUNT, counts),
+            by_pair(semconv.SPAN_ALLOCATED, allocated),
+        )
+    )
+    shown = {row["name"]: row["count"] for row in figures["spans"]}
+    assert shown == {ENTRY[0]: 3, LATER[0]: None, NO_SPAN[0]: None}
+    shown = {row["name"]: row["count"] for row in figures["entries"]}
+    assert shown == {ENTRY[0]: 3, NO_SPAN[0]: None}
+
+
 def test_a_user_span_named_like_a_special_row_stays_apart():
     imitator = ("(no span)", "INTERNAL", "(no span)", "span")
     figures = summed(report(1, by_pair(semconv.SPAN_LIVE, {imitator: 5, NO_SPAN: 7})))
