@@ -3,13 +3,14 @@
 
 Callbacks read plain integers on the reader's thread; nothing on a span's path touches
 an instrument. They cannot be unregistered, and registering an instrument again drops
-the new callback, so the callbacks are of this module, for good, and ask for what is
-current: after `stop` they observe nothing.
+the new callback, so each belongs to its provider, for good, and asks for what is
+current: after `stop`, or a `start` with another provider, it observes nothing.
 """
 
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterator
 
 from opentelemetry.metrics import (
@@ -18,6 +19,7 @@ from opentelemetry.metrics import (
     MeterProvider,
     Observation,
     get_meter,
+    get_meter_provider,
 )
 
 from otel_memory import _guard, semconv
@@ -29,8 +31,11 @@ from otel_memory.metrics._readout import Readout as Readout
 from otel_memory.semconv import Metric
 
 _Observe = Callable[[CallbackOptions], list[Observation]]
+# Gives where we emit. Not kept alive, and not known yet where a proxy turns real later.
+_Target = Callable[[], MeterProvider | None]
 
 _current: Readout | None = None
+_target: _Target = get_meter_provider
 _histogram: Histogram | None = None
 
 
@@ -58,46 +63,59 @@ def _observed(metric: Metric, read: Reader, readout: Readout) -> list[Observatio
     return _guard.call(place, lambda: list(read(readout)), default=[])
 
 
-def _callback(metric: Metric, read: Reader) -> _Observe:
+def _callback(metric: Metric, read: Reader, target: _Target) -> _Observe:
     def observe(options: CallbackOptions) -> list[Observation]:
         readout = _current
-        return [] if readout is None else _observed(metric, read, readout)
+        if readout is None or target() is not _target():
+            return []
+        return _observed(metric, read, readout)
 
     return observe
 
 
-def _convention_callback(
-    metric: Metric, read: Reader, meter_provider: MeterProvider | None
-) -> _Observe:
-    # Of one provider: another one may have other emitters.
+def _unless_emitted(metric: Metric, read: Reader, target: _Target) -> Reader:
     def read_unless_emitted(readout: Readout) -> list[Observation]:
-        others = _conventions.names_of_others(meter_provider)
-        return [] if metric.name in others else list(read(readout))
+        if _conventions.is_emitted_by_others(metric, target()):
+            return []
+        return list(read(readout))
 
-    return _callback(metric, read_unless_emitted)
+    return read_unless_emitted
 
 
-_CALLBACKS = tuple((metric, _callback(metric, read)) for metric, read in READERS)
+def _target_of(meter_provider: MeterProvider | None) -> _Target:
+    if meter_provider is None:
+        return get_meter_provider
+    try:
+        return weakref.ref(meter_provider)
+    except TypeError:  # Of a class with slots.
+        return lambda: meter_provider
 
 
 def start(readout: Readout, meter_provider: MeterProvider | None, version: str) -> None:
-    """Register the instruments, and let their callbacks read from `readout`."""
-    global _current, _histogram
-    _current = readout
+    """Register the instruments, and let their callbacks read from `readout`.
+
+    Args:
+        readout: What they read from.
+        meter_provider: Where they are registered; None means the global provider.
+        version: Ours.
+    """
+    global _current, _target, _histogram
+    target = _target_of(meter_provider)
     meter = get_meter(semconv.SCOPE_NAME, version, meter_provider)
     conventions = (
-        (metric, _convention_callback(metric, read, meter_provider))
+        (metric, _unless_emitted(metric, read, target))
         for metric, read in _conventions.READERS
     )
-    for metric, callback in (*_CALLBACKS, *conventions):
+    for metric, read in (*READERS, *conventions):
         create = getattr(meter, f"create_{metric.kind.value}")
         create(
             metric.name,
-            callbacks=[callback],
+            callbacks=[_callback(metric, read, target)],
             unit=metric.unit,
             description=metric.description,
         )
     _histogram = _entries.create(meter)
+    _current, _target = readout, target
 
 
 def stop() -> None:

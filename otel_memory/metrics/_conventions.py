@@ -11,7 +11,9 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import MeterProvider, Observation, get_meter_provider
 
@@ -50,6 +52,40 @@ READERS: tuple[tuple[Metric, Reader], ...] = (
     (semconv.CONVENTION_GC_COLLECTED, _gc_stats("collected")),
     (semconv.CONVENTION_GC_UNCOLLECTABLE, _gc_stats("uncollectable")),
 )
+
+
+class _Asked(NamedTuple):
+    """What others emitted when they were asked, and who has been told since."""
+
+    names: set[str]
+    told: set[str]
+
+
+# Of each provider, for another one may have other emitters. Each is replaced as a whole,
+# under the GIL: readers that collect at the same time ask more often, and no less.
+_asked: WeakKeyDictionary[MeterProvider, _Asked] = WeakKeyDictionary()
+
+
+def is_emitted_by_others(metric: Metric, meter_provider: MeterProvider | None) -> bool:
+    """Tell whether others emit a metric, for one row of a collection.
+
+    All instruments of all meters are looked through once in a collection: a row that
+    asks again is of another one.
+
+    Args:
+        metric: The row.
+        meter_provider: Where we emit; None means the global one.
+    """
+    provider = get_meter_provider() if meter_provider is None else meter_provider
+    asked = None
+    with suppress(TypeError):  # of a class with slots, or that cannot be hashed
+        asked = _asked.get(provider)
+    if asked is None or metric.name in asked.told:
+        asked = _Asked(names_of_others(provider), set())
+        with suppress(TypeError):
+            _asked[provider] = asked
+    asked.told.add(metric.name)
+    return metric.name in asked.names
 
 
 def names_of_others(meter_provider: MeterProvider | None) -> set[str]:

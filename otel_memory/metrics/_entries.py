@@ -8,13 +8,18 @@ for a lock that its own thread holds.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection
 from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
-from opentelemetry.trace.propagation import _SPAN_KEY
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    set_span_in_context,
+)
 
 from otel_memory import semconv
 from otel_memory.heap import Entry
@@ -55,18 +60,22 @@ def _context(entry: Entry) -> Context:
     if not (entry.trace_id and entry.trace_flags & TraceFlags.SAMPLED):
         return _NO_SPAN
     ended = SpanContext(entry.trace_id, entry.span_id, False, _SAMPLED)
-    return Context({_SPAN_KEY: NonRecordingSpan(ended)})
+    return set_span_in_context(NonRecordingSpan(ended), _NO_SPAN)
 
 
 def forget(histogram: Histogram) -> None:
     """In a forked child: what the parent recorded is the parent's to tell.
 
-    The SDK keeps what was recorded over a fork. Where it is not found, for the SDK
-    is another one, it stays, as it does in everybody's histograms.
+    The SDK keeps what was recorded over a fork, and perhaps a lock that a thread of
+    the parent's held. Where it is not found, for the SDK is another one, it stays, as
+    it does in everybody's histograms.
     """
     real = getattr(histogram, "_real_instrument", None) or histogram
     consumer = getattr(real, "_measurement_consumer", None)
     storages: dict[Any, Any] = getattr(consumer, "_reader_storages", {})
     for storage in storages.values():
-        recorded = getattr(storage, "_instrument_view_instrument_matches", {})
-        recorded.pop(real, None)
+        matches = getattr(storage, "_instrument_view_instrument_matches", {})
+        # Emptied, and not taken out: the way back in goes by a lock of the reader's.
+        for match in matches.get(real, ()):
+            if hasattr(match, "_attributes_aggregation") and hasattr(match, "_lock"):
+                match._attributes_aggregation, match._lock = {}, threading.Lock()

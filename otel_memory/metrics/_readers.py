@@ -129,12 +129,16 @@ def _attributes(pair: Pair) -> Attributes:
     }
 
 
-# Not every row has every figure.
+# For the others nothing completes, and what they allocate has no peak.
+_SORTS_OF_COMPLETED = frozenset({semconv.SORT_SPAN, semconv.SORT_OTHER})
+
+# Not every row has every figure. Live bytes every row has: what finalizers keep that
+# run in a full collection is born in (gc).
 _UNMEASURED = {
+    "count": frozenset(semconv.SORTS) - _SORTS_OF_COMPLETED,
     # Charged to the spans that were current; only their birth is set apart.
     "allocated_bytes": frozenset({semconv.SORT_IMPORT}),
-    # Of a single span.
-    "peak_bytes": frozenset(semconv.SORTS) - {semconv.SORT_SPAN, semconv.SORT_OTHER},
+    "peak_bytes": frozenset(semconv.SORTS) - _SORTS_OF_COMPLETED,
 }
 
 

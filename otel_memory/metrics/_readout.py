@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from otel_memory.config import MemoryConfig
 from otel_memory.findings import Findings
@@ -18,6 +19,23 @@ from otel_memory.process import Readings, open_readings
 # collect, and the watcher.
 _admission = Admission(0)
 _lock = threading.Lock()
+_LOCK_SECONDS = 1.0
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    """Give whether nobody else is at it.
+
+    False after a second, and not a wait for ever: a finaliser or a signal handler
+    that runs meanwhile, in the same thread, may collect metrics.
+    """
+    lock = _lock
+    is_alone = lock.acquire(timeout=_LOCK_SECONDS)
+    try:
+        yield is_alone
+    finally:
+        if is_alone:
+            lock.release()
 
 
 def _count_anew() -> None:
@@ -50,9 +68,10 @@ class Readout:
 
     def refresh_pairs(self) -> list[Pair]:
         """Read the rows anew, for the first of the instruments that show them."""
-        with _lock:
-            self._pairs, retirable = _admission.admit(self.source.pairs())
-            self.source.retire(retirable)
+        with _alone() as is_alone:
+            if is_alone:
+                self._pairs, retirable = _admission.admit(self.source.pairs())
+                self.source.retire(retirable)
             return self._pairs
 
     def pairs(self) -> list[Pair]:
@@ -74,8 +93,8 @@ class Readout:
         collection was.
         """
         wanted = set(names)
-        with _lock:
-            if not all(map(_admission.knows, wanted)):
+        with _alone() as is_alone:
+            if is_alone and not all(map(_admission.knows, wanted)):
                 _admission.learn(self.source.pairs())
             return set(filter(_admission.knows, wanted))
 

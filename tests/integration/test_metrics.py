@@ -15,6 +15,7 @@ SCRIPTS = (
     "metrics_entries.py",
     "metrics_served.py",
     "metrics_locks.py",
+    "metrics_again.py",
     "span_metrics.py",
     "span_fork.py",
 )

@@ -20,7 +20,11 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_memory import MemoryInstrumentor, semconv
-from otel_memory.metrics._conventions import names_of_others
+from otel_memory.metrics._conventions import (
+    READERS,
+    is_emitted_by_others,
+    names_of_others,
+)
 
 THEIRS = "opentelemetry.instrumentation.system_metrics"
 OFTEN_SHARED = {
@@ -122,7 +126,7 @@ def case_each_provider_is_asked_about_its_own():
     other = MeterProvider([reader])
     MemoryInstrumentor().instrument(heap="off", meter_provider=other)
     assert_all_once(set(), reader)
-    assert_all_once(OFTEN_SHARED)
+    assert set(scopes()) == {THEIRS}  # ours have moved
 
 
 def case_somebody_elses_metric_of_that_name():
@@ -159,6 +163,65 @@ def case_a_provider_that_cannot_be_asked():
     SystemMetricsInstrumentor(config=config).uninstrument()
     SystemMetricsInstrumentor(config=config)._instrument(meter_provider=hidden)
     assert_all_once({"process.memory.usage"}, reader)
+
+
+class Counted(dict):
+    """The meters of a provider, and how often they are looked through."""
+
+    times = 0
+
+    def items(self):
+        self.times += 1
+        return super().items()
+
+
+def counted_provider():
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    provider._meters = Counted(provider._meters)
+    return provider, reader
+
+
+def ask_all(provider):
+    """As one collection does: the rows of which others emit one."""
+    return {m.name for m, _ in READERS if is_emitted_by_others(m, provider)}
+
+
+def case_others_are_asked_once_for_all_rows():
+    (one, _), (other, _) = counted_provider(), counted_provider()
+    for times in (1, 2, 3):
+        assert ask_all(one) == ask_all(other) == set()
+        assert (one._meters.times, other._meters.times) == (times, times)
+    SystemMetricsInstrumentor().instrument(meter_provider=one)
+    assert ask_all(one) == OFTEN_SHARED
+    assert ask_all(other) == set()
+    # Two readers that collect at once, row by row.
+    for metric, _ in READERS:
+        for _ in range(2):
+            assert is_emitted_by_others(metric, one) is (metric.name in OFTEN_SHARED)
+
+
+def case_others_are_asked_once_in_a_collection():
+    provider, reader = counted_provider()
+    start(heap="off", meter_provider=provider)
+    for times in (1, 2, 3):
+        assert_all_once(set(), reader)  # collects twice
+        assert provider._meters.times == 2 * times
+
+
+class Unhashable(Hidden):
+    """A provider of which nothing can be remembered."""
+
+    __hash__ = None
+
+
+def case_a_provider_that_cannot_be_remembered():
+    reader = InMemoryMetricReader()
+    provider = Unhashable(MeterProvider([reader]))
+    SystemMetricsInstrumentor().instrument(meter_provider=provider)
+    start(heap="off", meter_provider=provider)
+    assert_all_once(OFTEN_SHARED, reader)
+    assert ask_all(provider) == OFTEN_SHARED
 
 
 def case_what_system_metrics_emits_by_default_is_what_we_know():

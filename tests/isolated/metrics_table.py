@@ -32,6 +32,7 @@ ATTRIBUTE_TYPES = {  # else str
     semconv.ATTR_HEAP_NATIVE_COVERED: bool,
     semconv.ATTR_GC_GENERATION: int,
 }
+BLOCK_BYTES = 8 * MIB  # so large that the sampler takes each
 FRACTIONS = {"s", "By/h"}
 # What this machine, or this process, may not have.
 MAY_BE_ABSENT = {
@@ -173,13 +174,13 @@ def case_failures_and_alerts_are_counted():
     assert values("otel_memory.failures") == {(): 0}
     findings = metrics.current().findings
     findings.alerts["leak"] += 2
-    findings.watcher_seconds = 0.25
+    findings.count_watcher(1000.0)
     assert values("otel_memory.alerts")["leak",] == 2
-    assert values("otel_memory.watcher.time") == {(): 0.25}
+    assert 1000 <= values("otel_memory.watcher.time")[()] < 1100
     # A reading that fails: it is missing, the others are there, and it counts, each
     # time, though it is logged but once.
     logging.getLogger("otel_memory").disabled = True
-    findings.alerts = {}
+    type(findings).alerts = {}
     points = metric_points()
     assert "otel_memory.alerts" not in points
     assert points["otel_memory.failures"] == [(1, {})]
@@ -230,6 +231,62 @@ def case_names_and_refused_names_are_counted():
     metric_points()
     assert values("otel_memory.span.names") == {(): 3}
     assert values("otel_memory.span.names.refused") == {(): 5}
+
+
+def rows_of_all_sorts(tracer):
+    """Bear something in a row of each sort; give what keeps it alive."""
+    import contextvars
+    import gc
+    import sys
+    import tempfile
+    from pathlib import Path
+
+    kept = [bytearray(BLOCK_BYTES)]
+    with tracer.start_as_current_span("counted"):
+        kept.append(bytearray(BLOCK_BYTES))
+        outlives = contextvars.copy_context()
+    outlives.run(lambda: kept.append(bytearray(BLOCK_BYTES)))
+    for number in range(30):  # only the first ones find room
+        tracer.start_span(f"crowd {number % 3}").end()
+
+    class KeepsWhenFreed:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            kept.append(bytearray(BLOCK_BYTES))
+
+    KeepsWhenFreed()
+    gc.collect()
+    folder = tempfile.mkdtemp()
+    Path(folder, "heavy.py").write_text(f"kept = bytearray({BLOCK_BYTES})\n")
+    sys.path.insert(0, folder)
+    import heavy
+
+    kept.append(heavy.kept)
+    return kept
+
+
+def case_what_a_row_does_not_measure_is_left_out():
+    tracer = start(max_span_names=2)
+    kept = rows_of_all_sorts(tracer)
+    telemetry.reader.get_metrics_data()  # (telemetry) has something now
+    points = metric_points()
+
+    def of(figure):
+        found = points[f"otel_memory.span.{figure}"]
+        return {attributes[semconv.ATTR_SORT]: value for value, attributes in found}
+
+    spans_alone = {semconv.SORT_SPAN, semconv.SORT_OTHER}
+    assert set(of("count")) == spans_alone
+    assert set(of("heap.peak")) == spans_alone
+    assert set(of("heap.allocated")) == set(semconv.SORTS) - {semconv.SORT_IMPORT}
+    live = of("heap.live")
+    assert set(live) == set(semconv.SORTS)
+    # What finalizers of a full collection keep, too, is there and is born there.
+    for sort in (semconv.SORT_GC, semconv.SORT_AFTER_END, semconv.SORT_IMPORT):
+        assert live[sort] >= BLOCK_BYTES, live
+    del kept
 
 
 def case_what_the_sampler_takes_is_shown():

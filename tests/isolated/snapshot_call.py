@@ -101,7 +101,7 @@ def case_it_has_the_figures_of_all_instruments_and_one_profile():
         if metric.name in reported:
             attributes = {name for _, those in reported[metric.name] for name in those}
             assert attributes == set(metric.attributes), metric.name
-    assert len(reported["otel_memory.span.count"]) >= 3
+    assert len(reported["otel_memory.span.heap.live"]) >= 3
     (event,) = events(lines[1])
     assert event.name == semconv.EVENT_HEAP_PROFILE
     assert event.attributes == {
