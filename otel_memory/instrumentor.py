@@ -6,6 +6,7 @@ from __future__ import annotations
 import atexit
 import logging
 from collections.abc import Collection
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -68,23 +69,38 @@ def _open_source(config: MemoryConfig) -> HeapSource:
 
 
 class _Wiring:
-    """What one `instrument()` set up, and `uninstrument()` takes down."""
+    """What one `instrument()` set up, and `uninstrument()` takes down.
+
+    What fails to be set up takes down again what was before it.
+    """
 
     def __init__(self, config: MemoryConfig, providers: dict[str, Any]) -> None:
+        # Each step's undoing; allocator hooks stay in, counting for nobody.
+        with ExitStack() as undo:
+            self._set_up(config, providers, undo)
+            self._undo = undo.pop_all()
+
+    def _set_up(
+        self, config: MemoryConfig, providers: dict[str, Any], undo: ExitStack
+    ) -> None:
         self.source = _open_source(config)
+        undo.callback(self.source.close)
         native = self.source.name == semconv.SOURCE_NATIVE
         has_filter = config.included_spans or config.excluded_spans or config.span_kinds
         self.span_filter: SpanFilter | None = (
             config.span_filter() if has_filter else None
         )
+        undo.callback(spans.uninstall)
         spans.install(
             native=native,
             span_filter=self.span_filter,
             top_sites_threshold_bytes=config.top_sites_threshold_bytes,
         )
         self.functions = ConfiguredFunctions(config.function_targets())
+        undo.callback(self.functions.close)
         self.functions.start()
         findings = Findings()
+        undo.callback(metrics.stop)
         metrics.start(
             metrics.Readout(self.source, config, findings),
             providers.get("meter_provider"),
@@ -96,6 +112,7 @@ class _Wiring:
             logger_provider=providers.get("logger_provider"),
         )
         self.alerts = Alerts(events, findings, Handlers(config.alert_handlers))
+        undo.callback(self.alerts.close)
         self.watcher = Watcher(
             self.source,
             config,
@@ -106,12 +123,17 @@ class _Wiring:
             completed=self.source.completed if native else rss_spans.completed_count,
             record_entries=metrics.record_entries,
         )
+        undo.callback(self.watcher.stop, final=False)
         # A sub-interpreter that ends with a daemon thread of its own takes the whole
         # process down, and one with its own GIL refuses to start one.
         if not _is_in_sub_interpreter(self.source):
             self.watcher.start()
         self.profile_signal = self._start_profile_signal(config)
+        if self.profile_signal is not None:
+            undo.callback(self.profile_signal.close)
         self.top_socket = self._start_top_socket(config)
+        if self.top_socket is not None:
+            undo.callback(self.top_socket.close)
 
     def _start_profile_signal(self, config: MemoryConfig) -> ProfileSignal | None:
         if config.profile_signal is None or _is_in_sub_interpreter(self.source):
@@ -133,16 +155,8 @@ class _Wiring:
         return top_socket
 
     def close(self) -> None:
-        """Take everything down; allocator hooks stay in, counting for nobody."""
-        if self.top_socket is not None:
-            self.top_socket.close()
-        if self.profile_signal is not None:
-            self.profile_signal.close()
-        self.watcher.stop(final=False)
-        metrics.stop()
-        spans.uninstall()
-        self.functions.close()
-        self.source.close()
+        """Take everything down, the rest also where one step fails."""
+        self._undo.close()
 
     @_guard.guard("instrumentor: at exit")
     def at_exit(self) -> None:

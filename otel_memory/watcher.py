@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The background thread: readings, verdicts, alerts and heap profiles, in their time.
 
-One daemon thread per process. It is started anew in a forked child, and never where
-there is nothing to do. Each task fails on its own: the others go on.
+Each task fails on its own: the others go on. Whatever calls OpenTelemetry or a log
+handler is done in this thread, and `in_telemetry`.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 from opentelemetry._logs import Logger, SeverityNumber
 
 from otel_memory import _guard, profile, semconv
+from otel_memory._background import Background
 from otel_memory._schedule import Schedule, Task
 from otel_memory.alerts import (
     Alarms,
@@ -30,16 +29,17 @@ from otel_memory.alerts import (
 from otel_memory.config import OTEL_PYTHON_MEMORY_HEAP, MemoryConfig
 from otel_memory.findings import Findings
 from otel_memory.heap import Entry, HeapSource
-from otel_memory.leaks import HORIZON_SECONDS, History
+from otel_memory.leaks import (
+    HORIZON_SECONDS,
+    SORTS_WITHOUT_SUSPECT,
+    History,
+    room_bytes,
+)
 from otel_memory.process import Readings, Resident
 
 VERDICT_SECONDS = 300.0
 
 _STACKS_MAX = 200
-# At a fork: what our thread does in OpenTelemetry is finished, but not for ever.
-_FORK_SECONDS = 1.0
-
-_UNJUDGED_SORTS = frozenset({semconv.SORT_GC, semconv.SORT_OTHER})
 
 _logger = logging.getLogger("otel_memory")
 
@@ -50,7 +50,7 @@ def _judged_bytes(resident: Resident) -> int:
     return resident.rss_bytes if anonymous_bytes is None else anonymous_bytes
 
 
-class Watcher:
+class Watcher(Background):
     """Ticks until it is stopped.
 
     Args:
@@ -89,12 +89,7 @@ class Watcher:
         self._record_entries = record_entries
         self._clock = clock
         self._said_lost = False
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-        # Held wherever our thread is in OpenTelemetry: a fork meanwhile would leave
-        # the child with locks of the SDK that nobody is there to release.
-        self._in_telemetry = threading.RLock()
-        self._holds_at_fork = False
+        super().__init__("otel-memory-watcher")
         self._begin()
 
     def _begin(self) -> None:
@@ -120,54 +115,24 @@ class Watcher:
             tasks.append(Task("watcher: profile", profile_interval, self.send_profile))
         self._schedule = Schedule(tasks, now)
 
-    # --- The thread ----------------------------------------------------------
+    # --- The thread's --------------------------------------------------------
 
-    def start(self) -> None:
-        """Start the thread, here and in children that are forked later."""
-        os.register_at_fork(
-            before=self._before_fork,
-            after_in_parent=self._after_fork,
-            after_in_child=self._start_in_child,
-        )
-        self._start_thread()
+    def wait_seconds(self) -> float:
+        """Tell how long there is nothing to do."""
+        return max(0.0, self._schedule.next_due() - self._clock())
 
-    def _start_thread(self) -> None:
-        self._thread = threading.Thread(
-            target=self._run, name="otel-memory-watcher", daemon=True
-        )
-        with _guard.guard("watcher: start"):
-            self._thread.start()
-
-    def _before_fork(self) -> None:
-        if not self._ended.is_set():
-            self._holds_at_fork = self._in_telemetry.acquire(timeout=_FORK_SECONDS)
-
-    def _after_fork(self) -> None:
-        if self._holds_at_fork:
-            self._holds_at_fork = False
-            self._in_telemetry.release()
-
-    @_guard.guard("watcher: after fork")
-    def _start_in_child(self) -> None:
-        # New ones: the locks of those that a child inherits may be held.
-        self._in_telemetry, self._holds_at_fork = threading.RLock(), False
-        if self._ended.is_set():
-            return
-        self._ended = threading.Event()
+    def begin_in_child(self) -> None:
+        """Know nothing yet, in a forked child."""
         self._findings.reset()
         self._alerts.reset()
         self._begin()
-        self._start_thread()
-
-    def _run(self) -> None:
-        ended = self._ended
-        while not ended.wait(max(0.0, self._schedule.next_due() - self._clock())):
-            self.tick()
 
     def tick(self) -> None:
         """Do what is due by the clock."""
+        # Not the thread's time as it is: gevent runs the application in it, too.
+        before_seconds = time.thread_time()
         self._schedule.run_due(self._clock())
-        self._findings.watcher_seconds = time.thread_time()
+        self._findings.count_watcher(time.thread_time() - before_seconds)
 
     # --- The tasks -----------------------------------------------------------
 
@@ -176,7 +141,7 @@ class Watcher:
         self._source.check()
         if self._source.name == semconv.SOURCE_LOST and not self._said_lost:
             self._said_lost = True
-            with self._in_telemetry:
+            with self.in_telemetry:
                 _logger.warning(
                     "heap figures stop here (%s): %s",
                     OTEL_PYTHON_MEMORY_HEAP,
@@ -191,21 +156,21 @@ class Watcher:
 
     def _room_bytes(self) -> int | None:
         """Tell what this process may take: others of its container hold the rest."""
-        limit_bytes, resident = self._limit_bytes(), self._readings.resident()
-        usage_bytes = self._readings.limit_usage_bytes()
-        if limit_bytes is None or self._config.limit_bytes:
-            return limit_bytes
-        if resident is None or usage_bytes is None:
-            return limit_bytes
-        own_bytes = _judged_bytes(resident)
-        return max(limit_bytes - max(usage_bytes - own_bytes, 0), 1)
+        if self._config.limit_bytes:
+            return self._config.limit_bytes
+        resident = self._readings.resident()
+        return room_bytes(
+            self._readings.limit_bytes(),
+            self._readings.limit_usage_bytes(),
+            None if resident is None else _judged_bytes(resident),
+        )
 
     def _fetch_entries(self) -> None:
         # As many as there is room for, and no more: recording one takes the SDK longer
         # than a span takes us, so that a flood of them shall not cost a core.
         entries = self._source.take_entries()
         if entries:
-            with self._in_telemetry:
+            with self.in_telemetry:
                 self._record_entries(entries)
 
     def _read_memory(self) -> None:
@@ -228,7 +193,7 @@ class Watcher:
             rows = (
                 (pair.name, pair.entry, pair.live_bytes, pair.count)
                 for pair in self._source.pairs()
-                if pair.sort not in _UNJUDGED_SORTS
+                if pair.sort not in SORTS_WITHOUT_SUSPECT
             )
             self._history.add_pairs(now, rows)
 
@@ -256,7 +221,7 @@ class Watcher:
         verdict, limit_bytes = self._findings.assessment, self._limit_bytes()
         for change in changes:
             alert = make_alert(change, verdict, limit_bytes, evidence)
-            with self._in_telemetry:
+            with self.in_telemetry:
                 self._alerts.send(alert)
 
     def send_profile(self, *, final: bool = False) -> None:
@@ -264,7 +229,7 @@ class Watcher:
         stacks_max = profile.STACKS_MAX if final else _STACKS_MAX
         body = profile.take(self._source, stacks_max)
         attributes: dict[str, Any] = {semconv.ATTR_PROFILE_FINAL: final}
-        with self._in_telemetry:
+        with self.in_telemetry:
             self._events.emit(
                 event_name=semconv.EVENT_HEAP_PROFILE,
                 timestamp=time.time_ns(),
@@ -273,12 +238,8 @@ class Watcher:
                 attributes=attributes,
             )
 
-    def stop(self, *, final: bool) -> None:
-        """End the thread; with `final`, send first what would be lost."""
-        already = self._ended.is_set()
-        self._ended.set()
-        if not final or already:
-            return
+    def do_last(self) -> None:
+        """Send what would be lost."""
         with _guard.guard("watcher: final entries"):
             self._fetch_entries()
         if self._config.profile_interval_seconds > 0:

@@ -19,7 +19,7 @@ ROWS = (
     {"semconv", "errors", "units", "sites"},
     {
         *("config", "_settings", "span_filter", "process", "heap", "leaks", "_guard"),
-        *("findings", "_schedule"),
+        *("findings", "_schedule", "_background"),
     },
     {
         *("spans", "rss_spans", "figures", "functions", "configured", "metrics"),
