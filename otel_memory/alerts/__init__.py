@@ -184,6 +184,7 @@ class Alerts:
             event_name=alert.event,
             timestamp=int(alert.time_seconds * 1e9),
             severity_number=_severity(alert)[0],
+            severity_text=_severity(alert)[0].name,
             body=alert.message,
             attributes=_attributes(alert),
         )

@@ -3,8 +3,9 @@
 
 Pure: readings and verdicts go in, changes come out; no clock, no thread. An alarm
 goes off once, after several readings in a row, so that a single tooth of the collector
-raises none; it is over only after the memory has been clearly lower for a while, so
-that it does not flap around its threshold.
+raises none; where half of what is left to the limit is gone by then, there is no time
+for that, and one will do. It is over only after the memory has been clearly lower for
+a while, so that it does not flap around its threshold.
 """
 
 from __future__ import annotations
@@ -64,12 +65,18 @@ class Alarm:
         self._times = 0
         self.is_on = False
 
-    def look(self, *, bad: bool, good: bool) -> bool:
-        """Take in one look, which may be neither; tell whether `is_on` changed."""
+    def look(self, *, bad: bool, good: bool, worst: bool = False) -> bool:
+        """Take in one look; tell whether `is_on` changed.
+
+        Args:
+            bad: Whether it speaks for the alarm.
+            good: Whether it speaks against it; it may do neither.
+            worst: Whether it is enough by itself.
+        """
         counts = good if self.is_on else bad
         needed = self._good_times if self.is_on else self._bad_times
         self._times = self._times + 1 if counts else 0
-        if self._times < needed:
+        if self._times < needed and (self.is_on or not worst):
             return False
         self._times = 0
         self.is_on = not self.is_on
@@ -111,7 +118,8 @@ class Alarms:
             if value is None or at_bytes is None:
                 continue
             good = value < _RECOVERY_FRACTION * at_bytes
-            if alarm.look(bad=value >= at_bytes, good=good):
+            worst = limit_bytes is not None and value >= (at_bytes + limit_bytes) / 2
+            if alarm.look(bad=value >= at_bytes, good=good, worst=worst):
                 over = not alarm.is_on
                 changes.append(Change(kind, over, value, at_bytes, limit_bytes))
         return changes

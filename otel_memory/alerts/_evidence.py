@@ -23,6 +23,8 @@ from otel_memory.units import format_rate
 _STACKS_MAX = 2_000
 _SUSPECTS_MAX = 5
 _SITES_MAX = 5
+# Of the largest one: what holds less than that is no answer to "who?".
+_SITES_FRACTION_MIN = 0.05
 
 
 class Evidence(NamedTuple):
@@ -64,7 +66,9 @@ def take_evidence(source: HeapSource, history: History) -> Evidence:
 
 
 def _sites(stacks: list[SampledStack]) -> list[tuple[Frame, int]]:
-    return largest_sites((stack.frames, stack.live_bytes) for stack in stacks)
+    sites = largest_sites((stack.frames, stack.live_bytes) for stack in stacks)
+    least_bytes = sites[0][1] * _SITES_FRACTION_MIN if sites else 0
+    return [site for site in sites if site[1] >= least_bytes]
 
 
 def _mean_ages(stacks: list[SampledStack]) -> dict[tuple[str, str], float]:

@@ -60,7 +60,7 @@ def _growth(change: Change, verdict: Assessment) -> str:
 def _causes(evidence: Evidence) -> list[str]:
     sites = "; ".join(evidence.top_sites[:_SAID_MAX])
     if not evidence.suspects:
-        return [f"No span stands out; largest live: {sites}"] if sites else []
+        return [f"No span is known to grow; largest live: {sites}"] if sites else []
     said = [
         describe_suspect(suspect) + (f" at {place}" if place else "")
         for suspect, place in zip(evidence.suspects, evidence.places, strict=True)

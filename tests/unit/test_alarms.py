@@ -58,7 +58,7 @@ def test_teeth_of_the_collector_neither_raise_nor_flap() -> None:
 
 
 def test_recovery_takes_six_readings_well_below() -> None:
-    over = [900, 850, 850]
+    over = [890, 850, 850]
     near, below = [721] * 50, [719] * 5
     up_and_down = [*over, *near, *below, 760, *below]
     assert changes(alarms(critical="off"), up_and_down) == [(2, "warning", False)]
@@ -88,20 +88,33 @@ def test_critical_comes_after_the_warning_and_goes_before_it() -> None:
     ]
 
 
-def test_a_leap_raises_both_the_warning_first() -> None:
-    assert changes(alarms(), [990] * 3) == [
-        (2, "warning", False),
-        (2, "critical", False),
+def test_half_way_from_the_threshold_to_the_limit_one_reading_is_enough() -> None:
+    """A process that fills its limit in a minute is told of before it is killed."""
+    assert changes(alarms(), [700, 899, 700, 900]) == [(3, "warning", False)]
+    assert changes(alarms(warning="off"), [949, 700, 950]) == [(2, "critical", False)]
+    assert changes(alarms(), [700, 990]) == [
+        (1, "warning", False),
+        (1, "critical", False),
     ]
+    # And once is once; nor is a later tooth the end of it.
+    assert changes(alarms(), [990, 600, 990, 600, 990]) == [
+        (0, "warning", False),
+        (0, "critical", False),
+    ]
+
+
+def test_a_leap_raises_both_the_warning_first() -> None:
+    both = alarms(warning="80%", critical="80.1%")
+    assert changes(both, [850] * 3) == [(2, "warning", False), (2, "critical", False)]
 
 
 def test_a_share_of_no_limit_is_silent_and_keeps_its_state() -> None:
     of = alarms()
     assert changes(of, [10**6] * 10, limit_bytes=None) == []
-    assert changes(of, [900] * 2) == []
+    assert changes(of, [850] * 2) == []
     # The limit vanishes and returns: what was counted stays.
-    assert changes(of, [900], limit_bytes=None) == []
-    assert changes(of, [900]) == [(0, "warning", False), (0, "critical", False)]
+    assert changes(of, [850], limit_bytes=None) == []
+    assert changes(of, [850]) == [(0, "warning", False)]
 
 
 def test_an_unknown_use_of_the_limit_is_no_reading() -> None:

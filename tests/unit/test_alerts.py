@@ -206,6 +206,17 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
         each.provider.shutdown()
 
 
+def test_what_holds_next_to_nothing_is_not_named(
+    world: Callable[..., World],
+) -> None:
+    for leaked_mib, named in ((14, 1), (16, 2)):
+        here = world()
+        here.heap.live_bytes[LEAKER] = leaked_mib * MIB
+        here.use(810, readings=3)
+        (event,) = here.events()
+        assert len(event.attributes["otel_memory.alert.top_sites"]) == named
+
+
 def test_a_threshold_is_an_event_a_line_and_a_count(
     world: Callable[..., World], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -214,6 +225,7 @@ def test_a_threshold_is_an_event_a_line_and_a_count(
     (event,) = here.events()
     assert event.event_name == THRESHOLD
     assert event.severity_number == SeverityNumber.WARN
+    assert event.severity_text == "WARN"
     assert event.attributes == {
         "otel_memory.alert.kind": "warning",
         "otel_memory.alert.value": 810 * MIB,
@@ -224,7 +236,7 @@ def test_a_threshold_is_an_event_a_line_and_a_count(
     }
     assert event.body == (
         "memory is 810.0 MiB, 81% of the limit of 1000.0 MiB (warning at 80%). "
-        "No span stands out; largest live: /shop/pages.py:7 render 300.0 MiB."
+        "No span is known to grow; largest live: /shop/pages.py:7 render 300.0 MiB."
     )
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("otel_memory", logging.WARNING)
