@@ -211,6 +211,28 @@ def test_the_tables_of_metrics_are_complete(
     assert table(name, TELEMETRY).split("\n")[2:] == rows
 
 
+def test_the_table_of_metric_attributes_is_complete() -> None:
+    described = table("metric attributes", TELEMETRY).split("\n")[2:]
+    cells = [row.split("|") for row in described]
+    names = {name for row in cells for name in re.findall("`([^`]+)`", row[1])}
+    metrics = (*semconv.METRICS, *semconv.CONVENTION_METRICS)
+    assert names == {name for metric in metrics for name in metric.attributes}
+    values = {row[1].strip(" `"): row[2] for row in cells}
+    for name, known in (
+        (semconv.ATTR_SORT, semconv.SORTS),
+        (semconv.ATTR_HEAP_SOURCE, semconv.SOURCES),
+        (semconv.ATTR_ALERT_KIND, semconv.ALERT_KINDS),
+    ):
+        assert tuple(re.findall("`([^`]+)`", values[name])) == known
+
+
+def test_the_names_in_prometheus_are_those_that_arrive() -> None:
+    names = {semconv.prometheus_name(metric) for metric in semconv.METRICS}
+    mentioned = set(re.findall(r"`(otel_memory_[a-z_]+)`", TELEMETRY))
+    assert mentioned
+    assert mentioned <= names
+
+
 def test_events_and_their_attributes_are_those_of_the_table() -> None:
     def constants(prefix: str) -> set[str]:
         found = vars(semconv).items()
