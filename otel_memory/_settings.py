@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -24,9 +24,8 @@ def _signals() -> dict[str, int]:
     """List the signals that may ask for a profile, under their usual names first."""
     numbers = {name: getattr(signal, name, 0) for name in ("SIGUSR1", "SIGUSR2")}
     first, last = getattr(signal, "SIGRTMIN", 0), getattr(signal, "SIGRTMAX", -1)
-    middle = (
-        first + last
-    ) // 2  # Shells know the upper half by its distance to the end.
+    # Shells know the upper half by its distance to the end.
+    middle = (first + last) // 2
     lower = [(f"SIGRTMIN+{n - first}", n) for n in range(first, last + 1)]
     upper = [(f"SIGRTMAX-{last - n}", n) for n in range(first, last + 1)]
     numbers.update({"SIGRTMIN": first, "SIGRTMAX": last})
@@ -43,6 +42,8 @@ names; the first one is the one that `kill -l` shows."""
 
 OFF = "off"
 """What switches off an alert that there is by default."""
+
+_IN_BYTES = "; a number alone means bytes"
 
 
 class FunctionTarget(NamedTuple):
@@ -70,6 +71,37 @@ class PartlyWrong(ValueError):
     def __init__(self, message: str, kept: tuple[object, ...]) -> None:
         super().__init__(message)
         self.kept = kept
+
+
+_WRITTEN: dict[type, Callable[[Any], str]] = {
+    bool: lambda value: str(value).lower(),
+    int: lambda value: f"{value // MIB}MiB" if value >= MIB else str(value),
+    float: "{:g}".format,
+}
+
+
+def written(default: object, empty: str) -> str:
+    """Write a default as a user would; `empty` for None and an empty list."""
+    if default is None or default == ():
+        return empty
+    return _WRITTEN.get(type(default), str)(default)
+
+
+def unknown_arguments(unknown: Sequence[str], known: Sequence[str]) -> str:
+    """Say which arguments are unknown, which may be meant, and which there are."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only to say what is wrong
+
+    meant = [
+        near
+        for name in unknown
+        for near in (
+            [each for each in known if each.startswith(name)]
+            or get_close_matches(name, known, 1)
+        )
+    ]
+    said = f"unknown argument{'s' if len(unknown) > 1 else ''}: {', '.join(unknown)}"
+    said += f"; did you mean {', '.join(meant)}?" if meant else "."
+    return f"{said} Arguments: {', '.join(known)}"
 
 
 def boolean(value: object) -> bool:
@@ -124,14 +156,14 @@ def size(value: object) -> int:
 
 
 def limit(value: object) -> int | None:
-    """Read a size above 0, or None."""
+    """Read a size of at least 1 MiB, or None: who writes 512 means 512MiB."""
     if value is None:
         return None
     limit_bytes = 0
     with suppress(ValueError):
         limit_bytes = size(value)
-    if limit_bytes == 0:
-        raise ValueError("is not a size above 0, such as 512MiB")
+    if limit_bytes < MIB:
+        raise ValueError(f"is not a size of at least 1MiB, such as 512MiB{_IN_BYTES}")
     return limit_bytes
 
 
@@ -163,7 +195,10 @@ def threshold(value: object) -> str:
         with suppress(ValueError):
             parsed_threshold(text)
             return text
-    raise ValueError("is neither a share of the limit nor a size, such as 80% or 2GiB")
+    raise ValueError(
+        "is neither a share of the limit, such as 80%, nor a size of at least 1MiB, "
+        f"such as 2GiB{_IN_BYTES}"
+    )
 
 
 def rate(value: object) -> float | None:

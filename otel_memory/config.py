@@ -78,20 +78,27 @@ class Receiver(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """One setting: its variable, its field in `MemoryConfig`, and its reader."""
+    """One setting: its variable, its field in `MemoryConfig`, and its reader.
+
+    Attributes:
+        empty: What a default that is empty or None is called.
+    """
 
     variable: str
     field: str
     read: Callable[[object], Any]
+    empty: str = "none"
 
 
 SETTINGS = (
     Setting(OTEL_PYTHON_MEMORY_HEAP, "heap", _settings.source),
     Setting(OTEL_PYTHON_MEMORY_SAMPLING, "sampling", _settings.boolean),
     Setting(OTEL_PYTHON_MEMORY_FUNCTIONS, "functions", _settings.functions),
-    Setting(OTEL_PYTHON_MEMORY_INCLUDED_SPANS, "included_spans", _settings.entries),
+    Setting(
+        OTEL_PYTHON_MEMORY_INCLUDED_SPANS, "included_spans", _settings.entries, "all"
+    ),
     Setting(OTEL_PYTHON_MEMORY_EXCLUDED_SPANS, "excluded_spans", _settings.entries),
-    Setting(OTEL_PYTHON_MEMORY_SPAN_KINDS, "span_kinds", _settings.kinds),
+    Setting(OTEL_PYTHON_MEMORY_SPAN_KINDS, "span_kinds", _settings.kinds, "all"),
     Setting(OTEL_PYTHON_MEMORY_MAX_SPAN_NAMES, "max_span_names", _settings.count),
     Setting(OTEL_PYTHON_MEMORY_LIMIT, "limit_bytes", _settings.limit),
     Setting(
@@ -122,6 +129,7 @@ SETTINGS = (
     Setting(OTEL_PYTHON_MEMORY_SMAPS, "smaps", _settings.boolean),
     Setting(OTEL_PYTHON_MEMORY_TOP, "top", _settings.boolean),
 )
+_RAISE = Setting(OTEL_PYTHON_MEMORY_RAISE, "", _settings.boolean, "false")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,25 +185,36 @@ class MemoryConfig:
             **arguments: Fields; None means "not given".
 
         Raises:
-            ValueError: An argument is wrong; the message names it.
+            ValueError: An argument is wrong; the message names it, or those there are.
         """
         if environ is None:
             environ = os.environ
-            reraise = _read_variable(
-                environ, OTEL_PYTHON_MEMORY_RAISE, _settings.boolean, None
-            )
+            reraise = _read_variable(environ, _RAISE, None)
             if reraise is not None:
                 _guard.set_reraise(reraise)
-        unknown = arguments.keys() - {setting.field for setting in SETTINGS}
-        if unknown:
-            raise ValueError(f"unknown arguments: {', '.join(sorted(unknown))}")
         defaults = {field.name: field.default for field in fields(cls)}
+        unknown = sorted(arguments.keys() - defaults.keys())
+        if unknown:
+            raise ValueError(_settings.unknown_arguments(unknown, list(defaults)))
         values = {
-            field: _read_variable(environ, variable, read, defaults[field])
-            for variable, field, read in SETTINGS
-            if arguments.get(field) is None
+            setting.field: _read_variable(environ, setting, defaults[setting.field])
+            for setting in SETTINGS
+            if arguments.get(setting.field) is None
         }
-        return cls(**{**arguments, **values})
+        settings = cls(**{**arguments, **values})
+        if settings._warns_last():
+            _warn_once(
+                f"{OTEL_PYTHON_MEMORY_WARNING}={settings.warning} is above "
+                f"{OTEL_PYTHON_MEMORY_CRITICAL}={settings.critical}: what is critical "
+                "comes first"
+            )
+        return settings
+
+    def _warns_last(self) -> bool:
+        """Tell whether the warning is above what is critical, in the same unit."""
+        warning, critical = self.thresholds().values()
+        pairs = zip(warning or (), critical or (), strict=False)
+        return any(low and high and low > high for low, high in pairs)
 
     def function_targets(self) -> tuple[FunctionTarget, ...]:
         """Split the configured functions into module and qualified name."""
@@ -233,21 +252,22 @@ MemoryOptions = make_dataclass(
 
 
 def _read_variable(
-    environ: Mapping[str, str],
-    variable: str,
-    read: Callable[[object], Any],
-    default: object,
+    environ: Mapping[str, str], setting: Setting, default: object
 ) -> Any:
     """Read one variable; when it is wrong, say so and fall back."""
-    text = environ.get(variable, "").strip()
+    text = environ.get(setting.variable, "").strip()
     if not text:  # OpenTelemetry's rule: an empty variable is not set.
         return default
     try:
-        return read(text)
+        return setting.read(text)
     except ValueError as error:
-        fallback = getattr(error, "kept", default)
-        _warn_once(f"{variable}={text!r} {error}; using {fallback!r} instead")
-        return fallback
+        kept = getattr(error, "kept", ())
+        used = (
+            ",".join(kept)
+            or f"the default, {_settings.written(default, setting.empty)}"
+        )
+        _warn_once(f"{setting.variable}={text!r} {error}; using {used}")
+        return kept or default
 
 
 def _warn_once(message: str) -> None:

@@ -10,13 +10,16 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
 
 from otel_memory import config
+from otel_memory._settings import function_target
+from otel_memory.cli import lookup
 from otel_memory.cli.hints import disabled_by
-from otel_memory.config import MemoryConfig
+from otel_memory.config import FunctionTarget, MemoryConfig
 from otel_memory.process import open_readings
 from otel_memory.recording.redact import redact_variable
 from otel_memory.semconv import SOURCE_LOST, SOURCE_OFF
@@ -70,7 +73,10 @@ class Finding:
 
 
 def check_all(environ: Mapping[str, str]) -> list[Finding]:
-    """Look at everything."""
+    """Look at everything.
+
+    The modules of configured functions and handlers are imported for it.
+    """
     settings, complaints = _settings(environ)
     return [
         *_python(),
@@ -80,6 +86,9 @@ def check_all(environ: Mapping[str, str]) -> list[Finding]:
         *_entry_points(),
         *_neighbours(),
         *_limit(settings),
+        *_functions(environ, settings),
+        *_handlers(environ, settings),
+        *_profile_directory(settings),
         *_variables(environ, complaints),
     ]
 
@@ -199,6 +208,58 @@ def _limit(settings: MemoryConfig) -> Iterator[Finding]:
     else:
         text = f"none; set {config.OTEL_PYTHON_MEMORY_LIMIT} to have one"
     yield Finding("limit", NEUTRAL, text)
+
+
+def _functions(environ: Mapping[str, str], settings: MemoryConfig) -> Iterator[Finding]:
+    """Look for the functions that get spans; their modules are imported."""
+    targets = settings.function_targets()
+    yield from _looked_up(
+        "functions", targets, environ, BAD, "is of the script itself; use track_memory"
+    )
+
+
+def _handlers(environ: Mapping[str, str], settings: MemoryConfig) -> Iterator[Finding]:
+    """Look for the handlers of alerts; their modules are imported."""
+    names = (str(handler) for handler in settings.alert_handlers)
+    targets = tuple(target for target in map(function_target, names) if target)
+    yield from _looked_up(
+        "handlers", targets, environ, NEUTRAL, "is of the script, and was not looked at"
+    )
+
+
+def _looked_up(
+    topic: str,
+    targets: Sequence[FunctionTarget],
+    environ: Mapping[str, str],
+    of_script: str,
+    about_script: str,
+) -> Iterator[Finding]:
+    elsewhere = [target for target in targets if target.module != "__main__"]
+    problems = lookup.problems(elsewhere, environ)
+    for target in targets:
+        name = f"{target.module}:{target.qualname}"
+        problem = problems.get(target)
+        if problem is None:
+            yield Finding(topic, of_script, f"{name} {about_script}")
+        elif problem:
+            text = f"{name}: {problem} (looked for from {os.getcwd()})"
+            yield Finding(topic, BAD, text)
+        else:
+            yield Finding(topic, GOOD, f"{name} is there")
+
+
+def _profile_directory(settings: MemoryConfig) -> Iterator[Finding]:
+    directory = settings.profile_directory
+    if directory is None:
+        return
+    try:
+        # Only who tries knows: permissions do not tell of a read-only file system.
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        text = f"cannot write to {directory}: {error.strerror}"
+        yield Finding("profiles", BAD, text)
+    else:
+        yield Finding("profiles", GOOD, f"are written to {directory}")
 
 
 def _variables(environ: Mapping[str, str], complaints: list[str]) -> Iterator[Finding]:

@@ -16,8 +16,9 @@ _MARKS = {GOOD: "ok ", NEUTRAL: "   ", BAD: "!! "}
 class DoctorCommand:
     """Say what is installed and set here, and what is wrong with it.
 
-    The exit code is 0 when all is well and 1 when something is wrong. Secrets in
-    variables are not shown.
+    Functions and alert handlers that are configured are looked for from the current
+    directory, which imports their modules. The exit code is 0 when all is well and 1
+    when something is wrong. Secrets in variables are not shown.
     """
 
     @staticmethod

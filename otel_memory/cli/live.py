@@ -19,6 +19,7 @@ from types import TracebackType
 from otel_memory.cli.console import open_console
 from otel_memory.cli.tables import (
     ROW_COLUMNS,
+    STATE_TITLES,
     duration,
     make_table,
     rate,
@@ -26,7 +27,6 @@ from otel_memory.cli.tables import (
 )
 from otel_memory.recording.summary import (
     ENDED_CLEAN,
-    NOT_ENOUGH_DATA,
     Summary,
     add_known,
     largest_known,
@@ -156,9 +156,7 @@ def _title(summary: Summary, width: int, elapsed_seconds: float) -> str:
         "processes": f"{processes} process{'' if processes == 1 else 'es'}",
         "rss": f"RSS {rss}{limit}",
         "growth": rate(verdict.growth_bytes_per_hour),
-        "state": "no verdict yet"
-        if verdict.state == NOT_ENOUGH_DATA
-        else verdict.state.replace("-", " "),
+        "state": STATE_TITLES.get(verdict.state, verdict.state).lower(),
     }
     title = _joined(parts)
     for part in _SPARED:

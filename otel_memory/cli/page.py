@@ -19,7 +19,12 @@ from otel_memory.cli import flame, verdict
 from otel_memory.cli.cells import UNKNOWN, age_labels, size_cell, visible
 from otel_memory.cli.charts import flame_figure, live_figure, process_figure
 from otel_memory.cli.sheets import sheets
-from otel_memory.cli.tables import about_the_source, duration, place_of
+from otel_memory.cli.tables import (
+    about_the_source,
+    command_line,
+    duration,
+    place_of,
+)
 from otel_memory.recording.details import Details
 from otel_memory.recording.summary import (
     ENDED_UNREPORTED,
@@ -96,8 +101,10 @@ def render(details: Details) -> str:
         policy=_policy(scripts),
         style=Markup(_read(environment, _STYLE)),
         scripts=[Markup(script) for script in scripts],
-        command=" ".join(summary.command) or "(unknown command)",
+        command=command_line(summary.command),
         facts=_facts(details),
+        glance=verdict.at_a_glance(summary),
+        alerted=bool(summary.alerts),
         headline=_headline(summary),
         verdict=verdict.title(summary),
         verdict_state=summary.verdict.state,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from otel_memory.cli import verdict
@@ -15,6 +16,7 @@ from otel_memory.cli.tables import (
     SUSPECT_COLUMNS,
     Column,
     about_the_source,
+    command_line,
     duration,
     make_table,
     printable,
@@ -35,39 +37,55 @@ _LIVE_SENTENCE = (
 )
 
 
-def print_summary(console: Console, summary: Summary) -> None:
-    """Print what a run's recording says."""
+def print_summary(
+    console: Console, summary: Summary, *, whole: str = "report --json"
+) -> None:
+    """Print what a run's recording says.
+
+    Args:
+        console: Where to.
+        summary: Of the run.
+        whole: The command that shows the rows that are left out here.
+    """
+    block = partial(_print_block, console, whole)
     _print_heading(console, summary)
-    _print_block(console, "Processes", PROCESS_COLUMNS, summary.processes)
+    block("Processes", PROCESS_COLUMNS, summary.processes)
     for sentence in about_the_source(summary):
         console.print(sentence)
     completed = [row for row in summary.spans if row.sort == SORT_SPAN and row.count]
     if not completed and summary.processes:
         console.print(f"\n{why_no_span(summary)}")
-    _print_block(console, "Spans (bytes are self)", ROW_COLUMNS, summary.spans)
-    _print_block(console, "Entries (bytes include steps)", ROW_COLUMNS, summary.entries)
-    _print_block(console, "Sites", SITE_COLUMNS, summary.sites)
+    block("Spans (bytes are self)", ROW_COLUMNS, summary.spans)
+    block("Entries (bytes include steps)", ROW_COLUMNS, summary.entries)
+    block("Sites", SITE_COLUMNS, summary.sites)
     title = "Packages (of the allocating frame)"
-    _print_block(console, title, PACKAGE_COLUMNS, summary.packages)
+    block(title, PACKAGE_COLUMNS, summary.packages)
     if any(row.live_bytes is not None for row in summary.spans):
         console.print(f"\n{_LIVE_SENTENCE}")
-    _print_verdict(console, summary)
-    _print_alerts(console, summary)
+    _print_verdict(console, summary, whole)
+    _print_alerts(console, summary, whole)
     for note in summary.notes:
         console.print(f"Note: {note}")
 
 
 def _print_heading(console: Console, summary: Summary) -> None:
-    command = printable(" ".join(summary.command)) or "(unknown command)"
+    command = printable(command_line(summary.command))
     seconds = summary.duration_seconds
     lasted = "" if seconds is None else f", {duration(seconds)}"
     console.print(f"otel-memory: {command}{lasted}", overflow="fold")
+    glance = verdict.at_a_glance(summary)
+    if glance:
+        console.print(glance)
     if not summary.processes:
         console.print("\nNo process has reported anything.")
 
 
 def _print_block(
-    console: Console, title: str, columns: Sequence[Column], rows: Sequence[Any]
+    console: Console,
+    whole: str,
+    title: str,
+    columns: Sequence[Column],
+    rows: Sequence[Any],
 ) -> None:
     if not rows:
         return
@@ -75,10 +93,10 @@ def _print_block(
     console.print(make_table(columns, rows[:_ROWS_MAX], console.width))
     left_out = len(rows) - _ROWS_MAX
     if left_out > 0:
-        console.print(f"  ... and {left_out:,} more; `report --json` has all of them")
+        console.print(f"  ... and {left_out:,} more; `{whole}` has all of them")
 
 
-def _print_verdict(console: Console, summary: Summary) -> None:
+def _print_verdict(console: Console, summary: Summary, whole: str) -> None:
     ranked = any(row.live_bytes is not None for row in summary.spans)
     # A process that reported nothing but itself, or nothing, has no rows to rank.
     if summary.verdict.growth_bytes_per_hour is None and not ranked:
@@ -86,10 +104,11 @@ def _print_verdict(console: Console, summary: Summary) -> None:
     console.print(f"\nVerdict: {verdict.title(summary)}")
     console.print(" ".join(verdict.sentences(summary)))
     lines = verdict.suspect_lines(summary)
-    _print_block(console, verdict.suspects_title(summary), SUSPECT_COLUMNS, lines)
+    title = verdict.suspects_title(summary)
+    _print_block(console, whole, title, SUSPECT_COLUMNS, lines)
 
 
-def _print_alerts(console: Console, summary: Summary) -> None:
+def _print_alerts(console: Console, summary: Summary, whole: str) -> None:
     from rich.padding import Padding  # noqa: PLC0415 - only the extra `cli` brings it
     from rich.text import Text  # noqa: PLC0415
 
@@ -99,7 +118,7 @@ def _print_alerts(console: Console, summary: Summary) -> None:
     shown = summary.alerts[-_ALERTS_MAX:]
     left_out = len(summary.alerts) - len(shown)
     if left_out:
-        console.print(f"  {left_out:,} before; `report --json` has all of them")
+        console.print(f"  {left_out:,} before; `{whole}` has all of them")
     for alert in shown:
         seconds = verdict.when(alert, summary.start_seconds)
         where = [] if seconds is None else [f"after {duration(seconds)}"]

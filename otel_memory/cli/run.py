@@ -143,7 +143,9 @@ def _report(
     sys.stdout.flush()
     console = open_console(sys.stderr)
     console.print()
-    print_summary(console, summary)
+    # Without a recording there is nothing for `report` to read.
+    whole = "report --json" if arguments.record else "run --json FILE"
+    print_summary(console, summary, whole=whole)
     if not summary.processes:
         for hint in why_nothing_arrived(os.environ, arguments.command):
             console.print(f"Hint: {hint}")

@@ -19,7 +19,7 @@ from otel_memory.cli.cells import (
     size_cell,
     time_cell,
 )
-from otel_memory.cli.tables import duration, why_no_span
+from otel_memory.cli.tables import STATE_TITLES, duration, why_no_span
 from otel_memory.leaks import STATES
 from otel_memory.recording.details import Details
 from otel_memory.recording.largest import LargeSpan
@@ -129,7 +129,11 @@ _ALERT_COLUMNS = (
     Column("Process"),
     Column("Kind", "", False),
     Column("Message", "", False),
-    Column("Evidence", "Who bore what grew, and the lines that bore most.", False),
+    Column(
+        "More evidence",
+        "Who bore what grew, and the lines that bore most, beyond the message.",
+        False,
+    ),
 )
 
 
@@ -287,7 +291,7 @@ def _process_line(process: Process) -> Line:
         size_cell(process.limit_bytes),
         Cell(source, process.heap_source),
         Cell(covered, covered),
-        Cell(process.state, STATES.index(process.state)),
+        Cell(STATE_TITLES[process.state].lower(), STATES.index(process.state)),
         rate_cell(process.growth_bytes_per_hour),
         Cell(process.ended, process.ended),
     )
@@ -297,11 +301,12 @@ def _process_line(process: Process) -> Line:
 def _alert_line(alert: Alert, start_seconds: float | None) -> Line:
     # Of what is over, who bore it is of no interest.
     texts = () if alert.event == EVENT_RECOVERED else alert.suspects + alert.top_sites
+    new = [text for text in texts if text not in alert.message]
     cells = (
         time_cell(verdict.when(alert, start_seconds)),
         Cell(UNKNOWN if alert.pid is None else str(alert.pid), alert.pid),
         Cell(alert.kind or UNKNOWN, alert.kind),
         Cell(alert.message, alert.message),
-        Cell("\n".join(texts) or UNKNOWN, is_code=True),
+        Cell("\n".join(new), is_code=True),
     )
     return Line(cells)

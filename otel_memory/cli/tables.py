@@ -26,6 +26,15 @@ UNKNOWN = "-"
 _WIDE_COLUMNS = 100
 _INDENT_COLUMNS = 2
 
+STATE_TITLES = {
+    "not-enough-data": "Too early to tell",
+    "warming-up": "Warming up",
+    "steady": "Steady",
+    "growing": "Growing",
+    "leaking": "Leaking",
+}
+"""What people read of a verdict, who need not know its names."""
+
 NO_VERDICT_SENTENCE = (
     "Rows are ranked by live bytes, which is not a verdict: a cache that fills looks "
     "like a leak until it has been watched for long enough."
@@ -151,6 +160,11 @@ PACKAGE_COLUMNS = (
     Column("Samples", lambda package: number(package.samples), is_wide=True),
     Column("Growth", lambda package: size(package.growth_bytes, signed=True)),
 )
+
+
+def command_line(command: Sequence[str]) -> str:
+    """Write a command in one line, of however many its arguments are."""
+    return " ".join(" ".join(command).split()) or "(unknown command)"
 
 
 def why_no_span(summary: Summary) -> str:

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import NamedTuple
 
-from otel_memory.cli.tables import NO_VERDICT_SENTENCE, duration
+from otel_memory.cli.tables import NO_VERDICT_SENTENCE, STATE_TITLES, duration
 from otel_memory.leaks import (
     GROWING,
     LEAKING,
@@ -25,18 +25,12 @@ from otel_memory.recording.summary import (
     Suspect,
     largest_known,
 )
-from otel_memory.units import format_bytes, format_rate
+from otel_memory.semconv import EVENT_RECOVERED
+from otel_memory.units import format_bytes, format_percentage, format_rate
 
 EXIT_CODE = 3
 """Of `--fail-on`, where the command itself has nothing to complain of."""
 
-_TITLES = {
-    "not-enough-data": "Too short for a verdict",
-    "warming-up": "Warming up",
-    "steady": "Steady",
-    "growing": "Growing",
-    "leaking": "Leaking",
-}
 _SENTENCES = {
     "warming-up": (
         "Memory grows by {rate}, and the process is too young to judge: its first two "
@@ -52,7 +46,7 @@ _SENTENCES = {
     ),
 }
 _TOO_YOUNG_SENTENCE = (
-    "A verdict takes an hour of the process's life, and 'leaking' three and a quarter."
+    f"A process must live for 3.25 hours to be called {GROWING} or {LEAKING}."
 )
 _NOBODY_SENTENCE = (
     "No span bears the growth: it is born outside of spans, or not in Python's heap."
@@ -73,12 +67,32 @@ class SuspectLine(NamedTuple):
     site: Site | None
 
 
+def at_a_glance(summary: Summary) -> str:
+    """Say how near the limit it came, and how often the processes raised an alert.
+
+    "" where there is neither a limit nor an alert.
+    """
+    peak_bytes = largest_known(each.rss_peak_bytes for each in summary.processes)
+    limit_bytes = largest_known(each.limit_bytes for each in summary.processes)
+    raised = sum(alert.event != EVENT_RECOVERED for alert in summary.alerts)
+    said = []
+    if peak_bytes and (limit_bytes or raised):
+        peak = "Peak" if len(summary.processes) == 1 else "Largest peak"
+        said.append(f"{peak} {format_bytes(peak_bytes)}")
+        if limit_bytes:
+            share = format_percentage(round(peak_bytes / limit_bytes, 2))
+            said[0] += f", {share} of the limit"
+    if raised:
+        said.append(f"{raised} alert{'' if raised == 1 else 's'}")
+    return "; ".join(said)
+
+
 def title(summary: Summary) -> str:
     """Name the verdict."""
     state = summary.verdict.state
     if state == NOT_ENOUGH_DATA and is_a_moment(summary):
         return "One moment, no verdict"
-    return _TITLES.get(state, state)
+    return STATE_TITLES.get(state, state)
 
 
 def is_a_moment(summary: Summary) -> bool:
@@ -102,7 +116,7 @@ def sentences(summary: Summary) -> list[str]:
         )
     number = len(summary.processes)
     if number > 1:
-        word = _TITLES[verdict.state].lower()
+        word = STATE_TITLES[verdict.state].lower()
         are = "is" if verdict.processes == 1 else "are"
         pid = "one" if verdict.pid is None else str(verdict.pid)
         said.append(
@@ -190,7 +204,8 @@ def add_fail_on(parser: argparse.ArgumentParser, otherwise: str) -> None:
         metavar="{growing,leaking}",
         help=f"exit with {EXIT_CODE} if memory is {GROWING} or {LEAKING}, or only if "
         f"it is {LEAKING}; {otherwise} otherwise. A process must live for 3.25 hours "
-        f"to be called {LEAKING}, or for 23 if its spans are not counted",
+        f"to be called {GROWING} or {LEAKING}, and for 25 to be called {LEAKING} if "
+        "its spans are not counted",
     )
 
 
@@ -209,7 +224,7 @@ def judged_exit_code(
         return exit_code
     state = summary.verdict.state
     if state in (NOT_ENOUGH_DATA, WARMING_UP):
-        _say(name, f"--fail-on {fail_on}: the run was too short for a verdict")
+        _say(name, f"--fail-on {fail_on}: too early to tell")
         _say(name, _TOO_YOUNG_SENTENCE)
     elif STATES.index(state) >= STATES.index(fail_on):
         _say(name, f"--fail-on {fail_on}: memory is {state}")

@@ -198,6 +198,8 @@ class Page(HTMLParser):
             self._section = attributes.get("id")
         elif tag == "tr":
             self.tables.setdefault(self._section, []).append([])
+        elif tag == "code" and self._cell and self._cell["text"]:
+            self._cell["text"] += "\n"
         elif tag in ("td", "th"):
             self._cell = {**attributes, "text": ""}
             self.tables[self._section][-1].append(self._cell)

@@ -339,7 +339,7 @@ def test_a_profile_of_one_moment_is_no_run(tmp_path, html):
     cli("report", recording, "--html", html)
     text = " ".join(Page(html.read_text()).text_of("p"))
     assert "One moment, no verdict" in html.read_text()
-    for wrong in ("at the end", "ended without", "Too short"):
+    for wrong in ("at the end", "ended without", "Too early"):
         assert wrong not in text
         assert (
             wrong not in html.read_text().rpartition("<body")[2].partition("<script")[0]

@@ -132,6 +132,37 @@ def test_a_source_that_is_off_says_why():
     assert "Spans are not counted without the native heap source." in done.stderr
 
 
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_the_help_says_how_long_a_verdict_takes(command):
+    said = " ".join(cli(command, "--help").stdout.split())
+    assert "for 3.25 hours to be called growing or leaking, and for 25 " in said
+
+
+def test_where_all_rows_are_is_said_of_what_there_is(recording):
+    command = ("--", sys.executable, REPORTS, "many")
+    for options, place in (
+        ((), "`run --json FILE`"),
+        (("--record", recording), "`report --json`"),
+    ):
+        done = cli("run", *options, *command)
+        assert f"  ... and 3 more; {place} has all of them\n" in done.stderr
+    assert "more; `report --json` has" in cli("report", recording).stdout
+
+
+def test_a_command_of_several_lines_is_shown_in_one(recording, tmp_path):
+    html = tmp_path / "report.html"
+    code = "import os\n\nif os:\n\tpass\n"
+    done = cli(
+        *("run", "--record", recording, "--report", html),
+        *("--", sys.executable, "-c", code),
+        env=environment(COLUMNS="300"),
+    )
+    shown = f"{sys.executable} -c import os if os: pass"
+    assert f"otel-memory: {shown}, " in done.stderr
+    assert f"<title>{shown} · otel-memory</title>" in html.read_text()
+    assert report(recording)["command"][-1] == code
+
+
 def test_a_command_that_reports_nothing_says_so_and_why():
     done = cli("run", "--", sys.executable, "-c", "pass")
     assert "No process has reported anything." in done.stderr
@@ -218,9 +249,9 @@ def test_a_short_run_fails_on_nothing_and_says_why():
     done = cli("run", "--fail-on", "growing", "--", *command)
     assert done.returncode == 0
     assert done.stderr.splitlines()[-2:] == [
-        "otel-memory: run: --fail-on growing: the run was too short for a verdict",
-        "otel-memory: run: A verdict takes an hour of the process's life, and "
-        "'leaking' three and a quarter.",
+        "otel-memory: run: --fail-on growing: too early to tell",
+        "otel-memory: run: A process must live for 3.25 hours to be called growing or "
+        "leaking.",
     ]
     assert cli("run", "--fail-on", "growing", "--", *command, "three").returncode == 3
 

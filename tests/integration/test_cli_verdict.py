@@ -9,6 +9,10 @@ from dataclasses import replace
 import pytest
 
 from otel_memory import semconv
+from otel_memory.cli.verdict import at_a_glance
+from otel_memory.recording.summary import Alert, Summary, Verdict
+from otel_memory.recording.summary import Process as ProcessSummary
+from otel_memory.units import format_bytes
 
 from .cli_support import cli, environment
 from .html_support import Page
@@ -103,7 +107,7 @@ def test_nothing_is_wider_than_the_terminal(recordings, columns):
         ("steady", "Steady Memory does not grow by what is worth a ticket: "),
         ("warming-up", "Warming up Memory grows by +2"),
         ("warming-up", "the process is too young to judge"),
-        ("not-enough-data", "Too short for a verdict Rows are ranked by live bytes"),
+        ("not-enough-data", "Too early to tell Rows are ranked by live bytes"),
     ],
 )
 def test_every_verdict_says_what_it_means(recordings, state, expected):
@@ -139,8 +143,8 @@ def test_growth_that_no_span_bears_is_said_to_be_nobodys(tmp_path):
         ("growing", "growing", 3, "memory is growing"),
         ("growing", "leaking", 0, ""),
         ("steady", "growing", 0, ""),
-        ("warming-up", "growing", 0, "the run was too short for a verdict"),
-        ("not-enough-data", "leaking", 0, "the run was too short for a verdict"),
+        ("warming-up", "growing", 0, "too early to tell"),
+        ("not-enough-data", "leaking", 0, "too early to tell"),
     ],
 )
 def test_the_exit_code_follows_the_verdict(recordings, state, fail_on, code, words):
@@ -204,6 +208,97 @@ def test_alerts_on_the_page_are_text_and_nothing_else(page):
         "get_product_list (GET /recommend) +24.0 MiB/h",
         "shop/cache.py:60 get_product_list 86.5 MiB",
     ]
+
+
+def test_each_evidence_has_a_line_and_what_the_message_says_is_not_repeated(tmp_path):
+    sites = ["a.py:1 f 3.0 MiB", "b.py:2 g 2.0 MiB", "c.py:3 h 1.0 MiB"]
+    told = alert(
+        30.0,
+        f"memory is high. No span stands out; largest live: {sites[0]}.",
+        **{semconv.ATTR_ALERT_SUSPECTS: [], semconv.ATTR_ALERT_TOP_SITES: sites},
+    )
+    said_all = alert(
+        40.0,
+        f"memory leaks: {'; '.join(sites)}.",
+        **{semconv.ATTR_ALERT_SUSPECTS: [], semconv.ATTR_ALERT_TOP_SITES: sites},
+    )
+    path, html = tmp_path / "run.jsonl", tmp_path / "report.html"
+    write(path, Process(17, until=60.0), events=[told, said_all])
+    report(path, "--html", html)
+    header, first, second = Page(html.read_text(encoding="utf-8")).tables["alerts"]
+    assert header[4]["text"] == "More evidence"
+    assert first[4]["text"].splitlines() == sites[1:]
+    assert second[4]["text"] == ""
+
+
+def known(alerts=(), processes=()):
+    return Summary(("python",), None, processes, (), (), (), Verdict(), alerts=alerts)
+
+
+def measured(peak_mib, limit_mib=None):
+    limit_bytes = limit_mib and limit_mib * MIB
+    peak_bytes = peak_mib and round(peak_mib * MIB)
+    return ProcessSummary(
+        1, "native", False, 0, 0, peak_bytes, limit_bytes, ended="clean"
+    )
+
+
+RAISED = Alert(1.0, 1, semconv.EVENT_THRESHOLD_EXCEEDED, "warning", "", (), ())
+TAKEN_BACK = replace(RAISED, event=semconv.EVENT_RECOVERED)
+
+
+@pytest.mark.parametrize(
+    ("alerts", "processes", "expected"),
+    [
+        (
+            (RAISED, TAKEN_BACK, RAISED),
+            (measured(111.8, 115),),
+            "Peak 111.8 MiB, 97% of the limit; 2 alerts",
+        ),
+        ((RAISED,), (measured(111.8),), "Peak 111.8 MiB; 1 alert"),
+        ((), (measured(64, 128),), "Peak 64.0 MiB, 50% of the limit"),
+        (
+            (RAISED,),
+            (measured(64, 128), measured(32, 128)),
+            "Largest peak 64.0 MiB, 50% of the limit; 1 alert",
+        ),
+        ((RAISED,), (), "1 alert"),
+        ((RAISED,), (measured(None, 128),), "1 alert"),
+        ((), (measured(64),), ""),
+        ((), (), ""),
+    ],
+)
+def test_the_first_line_has_the_peak_and_the_number_of_alerts(
+    alerts, processes, expected
+):
+    assert at_a_glance(known(alerts, processes)) == expected
+
+
+def test_it_comes_first_in_the_terminal_and_on_the_page(recordings, page):
+    figures = json.loads(report(recordings["leaking"], "--json").stdout)
+    peak_bytes = max(each["rss_peak_bytes"] for each in figures["processes"])
+    share = round(100 * peak_bytes / (1024 * MIB))
+    expected = (
+        f"Largest peak {format_bytes(peak_bytes)}, {share}% of the limit; 2 alerts"
+    )
+    assert report(recordings["leaking"]).stdout.splitlines()[1] == expected
+    paragraphs = page.text_of("p")
+    assert f"{expected}." in paragraphs
+    glance = paragraphs.index(f"{expected}.")
+    (said,) = [n for n, text in enumerate(paragraphs) if "Memory grows by" in text]
+    assert glance < said
+    done = report(recordings["steady"])
+    assert done.stdout.splitlines()[1] == ""
+
+
+def test_on_the_page_too_it_is_too_early_to_tell(recordings, tmp_path):
+    html = tmp_path / "report.html"
+    report(recordings["not-enough-data"], "--html", html)
+    page = Page(html.read_text(encoding="utf-8"))
+    header, row = page.tables["processes"]
+    columns = [each["text"] for each in header]
+    assert row[columns.index("Verdict")]["text"] == "too early to tell"
+    assert "Too early to tell." in page.text_of("strong")
 
 
 def test_a_run_without_alerts_has_no_table_of_them(recordings, tmp_path):

@@ -52,7 +52,7 @@ def test_the_verdict_is_the_last_to_make_room(width, expected):
 
 def test_without_a_limit_and_a_verdict_it_says_so():
     found = title(119, process(412.3, limit_mib=None))
-    assert found.strip("─ ").endswith("1 process  RSS 412.3 MiB  no verdict yet")
+    assert found.strip("─ ").endswith("1 process  RSS 412.3 MiB  too early to tell")
 
 
 def test_what_has_ended_holds_nothing():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import logging
+import re
 import signal
 from collections.abc import Iterator
 from itertools import pairwise
@@ -116,6 +117,9 @@ WRONG = [
     ("MAX_SPAN_NAMES", "1.5", "max_span_names"),
     ("LIMIT", "plenty", "limit_bytes"),
     ("LIMIT", "0", "limit_bytes"),
+    ("LIMIT", "512", "limit_bytes"),
+    ("LIMIT", "1048575", "limit_bytes"),
+    ("LIMIT", "512KiB", "limit_bytes"),
     ("LIMIT", "-1MiB", "limit_bytes"),
     ("INTERVAL", "0", "interval_seconds"),
     ("INTERVAL", "-1", "interval_seconds"),
@@ -130,6 +134,7 @@ WRONG = [
     ("TOP_SITES_THRESHOLD", "-1", "top_sites_threshold_bytes"),
     ("TOP_SITES_THRESHOLD", "8 parrots", "top_sites_threshold_bytes"),
     ("WARNING", "80", "warning"),
+    ("WARNING", "512", "warning"),
     ("WARNING", "0%", "warning"),
     ("WARNING", "120%", "warning"),
     ("WARNING", "-1MiB", "warning"),
@@ -155,10 +160,55 @@ def test_a_wrong_variable_is_warned_of_once_and_falls_back(
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("otel_memory", logging.WARNING)
     message = record.getMessage()
-    default = getattr(MemoryConfig(), field)
     assert f"{PREFIX}{variable}={text!r}" in message
-    assert f"using {default!r} instead" in message
+    assert message.endswith(f"; using the default, {documented(variable)}")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("variable", "field"), [("LIMIT", "limit_bytes"), ("WARNING", "warning")]
+)
+def test_a_size_below_a_mebibyte_is_said_to_be_bytes(
+    variable: str, field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who writes 512 means 512 MiB, and would be woken by 8,478,400 % of 512 B."""
+    said = re.compile(
+        r"at least 1MiB, such as .*[0-9][MG]iB; a number alone means bytes"
+    )
+    read(**{variable: "512"})
+    assert said.search(caplog.records[0].getMessage())
+    for value in (512, "512"):
+        with pytest.raises(ValueError, match=said):
+            MemoryConfig(**{field: value})  # type: ignore[arg-type]
+    MemoryConfig(**{field: MIB})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("variables", "shown"),
+    [
+        ({"WARNING": "95%"}, ("95%", "90%")),
+        ({"CRITICAL": "70%"}, ("80%", "70%")),
+        ({"WARNING": "2GiB", "CRITICAL": "512MiB"}, ("2GiB", "512MiB")),
+        ({"WARNING": "90%"}, None),
+        ({"WARNING": "95%", "CRITICAL": "off"}, None),
+        ({"WARNING": "2GiB", "CRITICAL": "50%"}, None),
+    ],
+)
+def test_a_warning_above_critical_is_said_once_and_kept(
+    variables: dict[str, str],
+    shown: tuple[str, str] | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for _ in range(2):
+        settings = read(**variables)
+    assert settings.warning == variables.get("WARNING", "80%")
+    assert settings.critical == variables.get("CRITICAL", "90%")
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == (shown is not None)
+    if shown:
+        assert messages[0].startswith(
+            f"{PREFIX}WARNING={shown[0]} is above {PREFIX}CRITICAL={shown[1]}"
+        )
 
 
 @pytest.mark.parametrize(("_variable", "text", "field"), WRONG)
@@ -250,9 +300,31 @@ def test_arguments_may_be_written_as_in_the_environment() -> None:
     assert settings.span_kinds == ("SERVER",)
 
 
-def test_an_unknown_argument_raises_and_is_named() -> None:
-    with pytest.raises(ValueError, match="unknown arguments: heep"):
-        MemoryConfig.from_environment({}, heep=None)
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("limit", "unknown argument: limit; did you mean limit_bytes?"),
+        ("interval", "unknown argument: interval; did you mean interval_seconds?"),
+        ("heep", "unknown argument: heep; did you mean heap?"),
+        (
+            "growth_warning",
+            "unknown argument: growth_warning; did you mean "
+            "growth_warning_bytes_per_hour?",
+        ),
+        ("xyz", "unknown argument: xyz."),
+        (
+            "xyz limit heep",
+            "unknown arguments: heep, limit, xyz; did you mean heap, limit_bytes?",
+        ),
+    ],
+)
+def test_an_unknown_argument_raises_and_the_right_ones_are_named(
+    given: str, expected: str
+) -> None:
+    names = ", ".join(setting.field for setting in SETTINGS)
+    with pytest.raises(ValueError, match=r"^unknown argument") as raised:
+        MemoryConfig.from_environment({}, **dict.fromkeys(given.split()))
+    assert str(raised.value) == f"{expected} Arguments: {names}"
 
 
 def test_an_empty_variable_is_not_set(caplog: pytest.LogCaptureFixture) -> None:
@@ -280,7 +352,7 @@ def test_malformed_functions_are_named_and_the_others_kept(
     assert message.startswith(PREFIX + "FUNCTIONS=")
     for entry in ("nocolon", "a-b:c", ":x", "y:", "z:*a"):
         assert repr(entry) in message
-    assert "using ('shop.cache:get', 'shop.jobs:*') instead" in message
+    assert message.endswith("; using shop.cache:get,shop.jobs:*")
 
 
 def test_functions_are_split_into_module_and_qualified_name() -> None:
@@ -415,6 +487,11 @@ def documented_defaults() -> dict[str, str]:
             name = ast.unparse(constant.targets[0])
             found[name] = ast.literal_eval(following.value)
     return found
+
+
+def documented(variable: str) -> str:
+    """Give a variable's default as its docstring has it."""
+    return documented_defaults()[PREFIX + variable].rpartition(": ")[2].rstrip(".")
 
 
 def test_every_variable_is_its_own_name_and_documents_its_default() -> None:

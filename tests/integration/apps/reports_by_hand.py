@@ -30,6 +30,9 @@ PAIRS = (
     ("(no span)", "", "(no span)", "no-span", 0, 30, 12, 12, 0),
     ("(gc)", "", "(gc)", "gc", 0, 0, 0, 0, 0),
 )
+if "many" in sys.argv:
+    step = ("INTERNAL", "GET /recommend", "span", 1, 1, 1, 1, 1)
+    PAIRS += tuple((f"step {number}", *step) for number in range(9))
 FIELDS = {
     semconv.SPAN_COUNT: lambda pair: pair[4],
     semconv.SPAN_ALLOCATED: lambda pair: pair[5] * MIB,
