@@ -55,8 +55,9 @@ def ask(pid: int, uids: Iterable[int], timeout_seconds: float) -> bytes:
             if peer is None or peer[0] == pid:
                 return _read(connection, pid, timeout_seconds)
     raise CommandError(
-        f"process {pid} opens no socket for top; start it with "
-        f"{OTEL_PYTHON_MEMORY_TOP}=true, or name its recording instead"
+        f"process {pid} opens no socket for top; start it under "
+        f"opentelemetry-instrument with {OTEL_PYTHON_MEMORY_TOP}=true, or name its "
+        "recording instead"
     )
 
 

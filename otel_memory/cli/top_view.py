@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otel_memory.cli.tables import (
     ROW_COLUMNS,
     SITE_COLUMNS,
+    STATE_TITLES,
     Column,
     about_the_source,
+    command_line,
     duration,
     make_table,
     printable,
@@ -40,6 +44,8 @@ _PROCESSES_MAX = 5
 # Heading, and for each table a line between, title and header; one more line between.
 _OTHER_LINES = 2 + 3 * 3
 _SITES_SHARE = 0.4
+# From here on there is room for whole sentences; on lower ones for their beginnings.
+_LOW_SCREEN_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,11 @@ def print_view(
     """
     summary = source.summary()
     console.print(_heading(source, summary), no_wrap=True, overflow="ellipsis")
-    sentences = list(_sentences(source, summary))
+    sentences = [printable(sentence) for sentence in _sentences(source, summary)]
+    if height is not None:
+        sentences.append("q quits.")
+        if height >= _LOW_SCREEN_LINES:
+            sentences = textwrap.wrap(" ".join(sentences), console.width)
     processes = sorted(summary.processes, key=_rss_order)
     shown = processes[: choice.rows or _PROCESSES_MAX]
     rows = _sorted(summary.spans, SORTS[choice.sort])
@@ -86,18 +96,25 @@ def print_view(
     _print_table(console, "Sites", SITE_COLUMNS, sites, sites_max)
     console.print()
     for sentence in sentences:
-        console.print(printable(sentence), no_wrap=height is not None)
+        console.print(sentence, no_wrap=height is not None)
 
 
 def _heading(source: Source, summary: Summary) -> str:
     rss = size(add_known(process.rss_end_bytes for process in summary.processes))
     seconds = summary.duration_seconds
     lasted = "" if seconds is None else f"  {duration(seconds)}"
-    command = printable(" ".join(summary.command))
+    # An interpreter's directories would take the room of what tells processes apart.
+    command = printable(
+        command_line(
+            [Path(each).name for each in summary.command[:1]] + [*summary.command[1:]]
+        )
+    )
     return f"otel-memory top: {printable(source.title)}{lasted}  RSS {rss}  {command}"
 
 
 def _sentences(source: Source, summary: Summary) -> Iterator[str]:
+    if source.trouble is not None:
+        yield f"No news: {source.trouble}."
     if not summary.processes:
         yield "No process has reported anything yet."
     elif not summary.spans:
@@ -107,12 +124,11 @@ def _sentences(source: Source, summary: Summary) -> Iterator[str]:
         "Live: bytes born in such spans and not freed yet, estimated from samples. "
         f"Growth: since {source.since}."
     )
-    if source.trouble is not None:
-        yield f"No news: {source.trouble}."
 
 
 def _verdict(process: Process) -> str:
-    return f"{process.state} {rate(process.growth_bytes_per_hour)}".rstrip()
+    title = STATE_TITLES[process.state].lower()
+    return f"{title} {rate(process.growth_bytes_per_hour)}".rstrip()
 
 
 def _rss_growth_bytes(process: Process) -> int | None:
