@@ -158,11 +158,16 @@ class ProcessSeries:
                 self._peak_bytes.get(key),
                 live.get(key),
                 self.profile.pairs.get(key, PairFigures()).live_samples,
-                self._live.growth(key),
+                self._growth_bytes(key),
                 self.profile.stacks_by_pair.get(key, ()),
             )
             for key in {**counts, **allocated, **live}
         ]
+
+    def _growth_bytes(self, key: PairKey) -> int | None:
+        # By the profiles, as sites and packages are: reports begin at another time.
+        growth_bytes = self.profile.pair_growth_bytes(key)
+        return self._live.growth(key) if growth_bytes is None else growth_bytes
 
     def _profiled_pairs(self) -> list[Pair]:
         return [

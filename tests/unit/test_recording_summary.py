@@ -504,6 +504,24 @@ def test_rows_of_profiles_grow_from_the_first_to_the_last():
     assert only(figures["spans"], name="GET /recommend")["growth_bytes"] is None
 
 
+def test_a_row_and_its_line_grow_from_the_same_moment():
+    """Reports begin sooner than profiles do."""
+
+    def taken(live_bytes):
+        stacks = [stack(live_bytes, 1, 0, 1, 2)]
+        pairs = [pair(LIST, live_bytes=live_bytes)]
+        return profile(1, {"frames": FRAMES, "stacks": stacks, "pairs": pairs})
+
+    figures = summed(
+        report(1, by_pair(semconv.SPAN_LIVE, {LIST: 2})),
+        taken(10),
+        report(1, by_pair(semconv.SPAN_LIVE, {LIST: 49})),
+        taken(50),
+    )
+    (row,), (site,) = figures["spans"], figures["sites"]
+    assert row["growth_bytes"] == site["growth_bytes"] == 40
+
+
 @pytest.mark.parametrize(
     "body",
     [
