@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that look like trouble and are none, and leaks among them.
+
+Each has a name and the alerts that it may and must raise: usually none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from otel_memory import semconv
+
+from .promtool import Check, Trial
+from .shapes import (
+    HOUR,
+    MIB,
+    Curve,
+    Process,
+    bursts,
+    flat,
+    later,
+    line,
+    noise,
+    restarted,
+    span_row,
+    step,
+    summed,
+    swing,
+    teeth,
+    warm_up,
+)
+
+GROWTH = "OTelMemorySteadyGrowth"
+FORECAST = "OTelMemoryLimitForecast"
+SPAN_GROWTH = "OTelMemorySpanGrowth"
+RESTART = "OTelMemoryOOMRestart"
+NEAR, AT = "OTelMemoryNearLimit", "OTelMemoryAtLimit"
+KILL = "OTelMemoryOOMKill"
+
+NOISE = noise(4)
+BASE = summed(flat(300), NOISE)
+LEAK = summed(BASE, line(60))
+# They start four hours after the quietest one.
+DAY_TRAFFIC = later(summed(flat(400), swing(800)), 4 * HOUR)
+
+
+@dataclass(frozen=True)
+class Life:
+    """One process of the fleet.
+
+    Attributes:
+        name: Its instance.
+        process: Without a name.
+        alerts: All that fire at any time.
+        silent: Minutes at which none fires.
+    """
+
+    name: str
+    process: Process
+    alerts: Sequence[str] = ()
+    silent: Sequence[int] = ()
+
+
+def every(curve: Curve, minutes: int) -> Process:
+    """Give a process that is replaced again and again."""
+    return Process(
+        memory=restarted(curve, every=minutes), age=restarted(float, every=minutes)
+    )
+
+
+def source(name: str, reason: str) -> tuple[semconv.Metric, dict[str, str], Curve]:
+    values = (name, reason, "false")
+    attributes = dict(zip(semconv.HEAP_SOURCE.attributes, values, strict=True))
+    return (semconv.HEAP_SOURCE, attributes, flat(1))
+
+
+SHORT_MINUTES = 8 * HOUR
+CALM = (
+    Life("flat", Process(memory=BASE)),
+    Life(
+        "warm-up", Process(memory=summed(flat(200), warm_up(300, 45), noise(4, seed=2)))
+    ),
+    Life(
+        "warm-up-high",
+        Process(memory=summed(flat(200), warm_up(500, 45), noise(4, seed=2))),
+    ),
+    Life("deploys", every(summed(flat(200), warm_up(250, 30)), 90)),
+    Life("deploys-of-a-leak", every(summed(flat(200), line(90)), 90)),
+    Life("teeth", Process(memory=summed(BASE, teeth(150, 20)))),
+    Life("long-teeth", Process(memory=summed(BASE, teeth(200, 45)))),
+    Life("bursts", Process(memory=summed(BASE, bursts(640, 60, 4)))),
+    Life("one-step", Process(memory=summed(BASE, step(200, 300)))),
+    Life("two-steps", Process(memory=summed(BASE, step(150, 240), step(150, 255)))),
+    Life(
+        "slow-wave",
+        Process(
+            memory=summed(BASE, swing(240, 7.5)),
+            traffic=summed(flat(400), swing(800, 7.5)),
+        ),
+    ),
+    Life(
+        "page-cache",
+        Process(memory=BASE, file_pages=line(120), others=flat(20)),
+    ),
+    Life("high-and-flat", Process(memory=flat(780))),
+    # At this pace full in less than three hours, and not yet half full.
+    Life("low-and-fast", Process(memory=summed(flat(100), line(240, 60, 130)))),
+    Life("scaled-down", Process(memory=BASE, end=209)),
+    Life("started-late", Process(memory=flat(300), begin=240)),
+    Life("outage", Process(memory=BASE, missing=range(200, 260))),
+    Life("full-without-limit", Process(memory=flat(2000), limit=None)),
+)
+
+LEAKS = (
+    Life("leak", Process(memory=LEAK), [GROWTH, FORECAST]),
+    Life(
+        "leak-beside-others",
+        Process(memory=LEAK, limit=700),
+        [GROWTH, FORECAST, NEAR, AT],
+        [140],
+    ),
+    Life("leak-without-limit", Process(memory=LEAK, limit=None), [GROWTH]),
+    Life(
+        "leak-without-traffic",
+        Process(memory=LEAK, traffic=None),
+        [GROWTH, FORECAST],
+    ),
+    # Growth is not judged on a fifth of the samples; levels are.
+    Life("sparse", Process(memory=LEAK, limit=None, every=5)),
+    Life("sparse-and-near", Process(memory=LEAK, limit=700, every=5), [NEAR, AT]),
+    # It was killed at 900 MiB and leaks again under the same name.
+    Life(
+        "leak-restarted",
+        Process(
+            memory=lambda m: 760 + m if m < 200 else 300 + (m - 200),
+            age=lambda m: m if m < 200 else m - 200,
+            traffic=None,
+        ),
+        [NEAR, AT, RESTART, FORECAST, GROWTH],
+        [230, 400],
+    ),
+    Life(
+        "vanished",
+        Process(memory=summed(flat(300), line(4400, 200, 209)), end=209),
+        [RESTART],
+        [208, 240],
+    ),
+)
+
+# What other series say, and nothing is the matter; but for one span.
+SERIES = (
+    Life("flat", Process(memory=BASE)),
+    # An old container: all of its kills were before.
+    Life(
+        "kills-before",
+        Process(begin=200, more=[(semconv.OOM_KILLS, {}, flat(7))]),
+    ),
+    Life("off-by-choice", Process(more=[source(semconv.SOURCE_OFF, "")])),
+    Life("native", Process(more=[source(semconv.SOURCE_NATIVE, "")])),
+    Life(
+        "idle-sampler",
+        Process(
+            more=[
+                (semconv.SAMPLER_SAMPLES, {}, flat(0)),
+                (semconv.SAMPLER_DROPPED, {}, flat(0)),
+            ]
+        ),
+    ),
+    Life(
+        "verdict-growing",
+        Process(
+            more=[
+                (semconv.LEAK_STATE, {}, flat(3)),
+                (semconv.GROWTH, {}, flat(90 * MIB)),
+            ]
+        ),
+    ),
+    Life(
+        "verdict-for-a-moment",
+        Process(
+            more=[
+                (semconv.LEAK_STATE, {}, bursts(4, 60, 5)),
+                (semconv.GROWTH, {}, flat(90 * MIB)),
+            ]
+        ),
+    ),
+    Life(
+        "reads-once",
+        Process(
+            more=[
+                (
+                    semconv.PRESSURE_SOME,
+                    {semconv.ATTR_PRESSURE_SCOPE: semconv.PRESSURE_CGROUP},
+                    line(1800, 200, 204),
+                )
+            ]
+        ),
+    ),
+    # The import of the first request is a part of the warm-up.
+    Life(
+        "first-request",
+        Process(
+            more=[
+                (
+                    semconv.SPAN_PEAK,
+                    span_row("GET /"),
+                    lambda m: (400 if m < 5 else 20) * MIB,
+                )
+            ]
+        ),
+    ),
+    # Live bytes follow traffic: work in progress, no growth per call.
+    Life(
+        "busier",
+        Process(
+            spans={"load": summed(flat(20), line(40, 60, 360))},
+            traffic=summed(flat(200), line(400, 60, 360)),
+        ),
+    ),
+    Life(
+        "grows-without-calls",
+        Process(
+            spans={"start": summed(flat(20), line(40))},
+            traffic=lambda m: 1 if m == 5 else 0,
+        ),
+    ),
+    Life(
+        "hardly-called",
+        Process(
+            spans={"report": summed(flat(20), line(40))},
+            traffic=lambda m: 1 if m % 12 == 0 else 0,
+        ),
+    ),
+    Life(
+        "cleared-every-two-hours",
+        Process(spans={"collects": summed(flat(20), teeth(60, 120))}),
+    ),
+    Life(
+        "cache-that-fills",
+        Process(spans={"cached": warm_up(80, 30), "GET /": flat(1)}),
+    ),
+    Life(
+        "one-span-of-many",
+        Process(
+            spans={
+                "leaks": summed(flat(5), line(20)),
+                "churns": summed(flat(30), noise(3)),
+                "has-teeth": summed(flat(30), teeth(40, 30)),
+                "stepped": summed(flat(30), step(60, 300)),
+            }
+        ),
+        [f"{SPAN_GROWTH} leaks"],
+        [140],
+    ),
+)
+
+LONG_MINUTES = 26 * HOUR
+LONG = (
+    Life(
+        "day",
+        Process(
+            memory=summed(BASE, later(swing(400), 4 * HOUR)),
+            traffic=DAY_TRAFFIC,
+            limit=920,
+        ),
+    ),
+    Life(
+        "leak-under-day",
+        Process(
+            memory=summed(BASE, later(swing(240), 4 * HOUR), line(60)),
+            traffic=DAY_TRAFFIC,
+            limit=4000,
+        ),
+        [GROWTH],
+        [4 * HOUR],
+    ),
+    # Nothing tells the first morning from a leak; the second one is none any more.
+    Life(
+        "day-without-traffic",
+        Process(memory=summed(BASE, later(swing(400), 4 * HOUR)), traffic=None),
+        [GROWTH],
+        range(9 * HOUR, LONG_MINUTES, HOUR),
+    ),
+)
+
+
+def trial(name: str, lives: Sequence[Life], minutes: int) -> Trial:
+    """Watch all of them at once, so that one does not hide or betray another."""
+    checks = [
+        check
+        for life in lives
+        for check in (
+            Check(life.name, life.alerts),
+            *(Check(life.name, [], minute) for minute in life.silent),
+        )
+    ]
+    processes = [replace(life.process, instance=life.name) for life in lives]
+    return Trial(name, minutes, processes, checks)
+
+
+SHORTS = (
+    trial("calm", CALM, SHORT_MINUTES),
+    trial("leaks", LEAKS, SHORT_MINUTES),
+    trial("series", SERIES, SHORT_MINUTES),
+)
+DAYS = trial("days", LONG, LONG_MINUTES)
