@@ -22,6 +22,9 @@ OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 ASAN_EXIT_CODE = 99
 # The tests wait for processes more than they compute.
 IN_PARALLEL = ["--numprocesses=2", "--dist=worksteal", "-m", "not leak"]
+# What is deployed beside a service has a session, and requirements, of its own.
+TESTS = ROOT / "tests"
+DEPLOY_TESTS = TESTS / "deploy"
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -33,6 +36,7 @@ nox.options.sessions = [
     "tests-without-extension",
     "asan",
     "leaks",
+    "deploy",
 ]
 
 # pyenv's shims answer only for versions that are switched on; its folders always do.
@@ -146,6 +150,16 @@ def leaks(session: nox.Session) -> None:
     _pytest(session, "-m", "leak")
 
 
+@nox.session(python="3.12")
+def deploy(session: nox.Session) -> None:
+    """Dashboards and alert rules, by Prometheus's own tools."""
+    _install_wheel(session, _group("deploy"), extension=False)
+    session.run("python", str(ROOT / "deploy/grafana/build.py"), "--check")
+    session.run("python", str(ROOT / "deploy/rules/build.py"), "--check")
+    workers = ["--numprocesses=2", "--dist=worksteal"]
+    _pytest(session, *workers, folder=DEPLOY_TESTS, extension=False)
+
+
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """Benchmarks: `nox -s bench -- benchmarks/NAME.py ARGUMENTS`."""
@@ -228,14 +242,16 @@ def _pytest(
     runner: list[str] | None = None,
     environment: dict[str, str] | None = None,
     extension: bool = True,
+    folder: Path | None = None,
 ) -> None:
     """Run pytest on what is installed."""
+    folders = [str(folder)] if folder else [f"--ignore={DEPLOY_TESTS}", str(TESTS)]
     session.run(
         *(runner or ["pytest"]),
         f"--config-file={ROOT / 'pyproject.toml'}",
         f"--rootdir={ROOT}",
         *(arguments or ("-m", "not leak")),
-        *(session.posargs or [str(ROOT / "tests")]),
+        *(session.posargs or folders),
         env={
             "OTEL_MEMORY_TEST_INSTALLED": "1",
             "OTEL_MEMORY_TEST_EXTENSION": "present" if extension else "absent",
