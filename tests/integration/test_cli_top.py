@@ -191,6 +191,7 @@ def names(text):
 
 
 @pytest.mark.extension
+@pytest.mark.exact  # a sanitizer's own memory is resident, too
 def test_without_a_terminal_the_tables_are_printed_once(here, directory):
     with app(directory, OTEL_PYTHON_MEMORY_LIMIT="512MiB") as process:
         top = ("top", process.pid)

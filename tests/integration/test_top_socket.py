@@ -15,7 +15,9 @@ import pytest
 
 from .isolated_support import ISOLATED, TIMEOUT_SECONDS, UNTRACED, cases, environment
 
-pytestmark = pytest.mark.extension
+# The address sanitizer does not survive a fork in the middle of another thread's
+# malloc.
+pytestmark = [pytest.mark.extension, pytest.mark.exact]
 
 SCRIPT = "top_socket.py"
 
