@@ -25,6 +25,7 @@ IN_PARALLEL = ["--numprocesses=2", "--dist=worksteal", "-m", "not leak"]
 # What is deployed beside a service has a session, and requirements, of its own.
 TESTS = ROOT / "tests"
 DEPLOY_TESTS = TESTS / "deploy"
+STACK_TESTS = [DEPLOY_TESTS / "test_stack.py", DEPLOY_TESTS / "test_end_to_end.py"]
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -157,7 +158,19 @@ def deploy(session: nox.Session) -> None:
     session.run("python", str(ROOT / "deploy/grafana/build.py"), "--check")
     session.run("python", str(ROOT / "deploy/rules/build.py"), "--check")
     workers = ["--numprocesses=2", "--dist=worksteal"]
-    _pytest(session, *workers, folder=DEPLOY_TESTS, extension=False)
+    others = [f"--ignore={path}" for path in STACK_TESTS]
+    _pytest(session, *workers, *others, paths=[DEPLOY_TESTS], extension=False)
+
+
+@nox.session(python="3.12")
+def stack(session: nox.Session) -> None:
+    """The example under traffic, to the webhook; builds its parts with Go, for long."""
+    folder = Path(session.cache_dir).resolve() / "stack"
+    script = str(DEPLOY_TESTS / "stack" / "build.sh")
+    session.run("sh", script, str(folder), external=True)
+    _install_wheel(session, [*_group("deploy"), *_group("stack")])
+    environment = {"OTEL_MEMORY_STACK": str(folder)}
+    _pytest(session, paths=STACK_TESTS, environment=environment)
 
 
 @nox.session(python=NEWEST)
@@ -242,16 +255,16 @@ def _pytest(
     runner: list[str] | None = None,
     environment: dict[str, str] | None = None,
     extension: bool = True,
-    folder: Path | None = None,
+    paths: list[Path] | None = None,
 ) -> None:
     """Run pytest on what is installed."""
-    folders = [str(folder)] if folder else [f"--ignore={DEPLOY_TESTS}", str(TESTS)]
+    everything = [f"--ignore={DEPLOY_TESTS}", str(TESTS)]
     session.run(
         *(runner or ["pytest"]),
         f"--config-file={ROOT / 'pyproject.toml'}",
         f"--rootdir={ROOT}",
         *(arguments or ("-m", "not leak")),
-        *(session.posargs or folders),
+        *(session.posargs or (map(str, paths) if paths else everything)),
         env={
             "OTEL_MEMORY_TEST_INSTALLED": "1",
             "OTEL_MEMORY_TEST_EXTENSION": "present" if extension else "absent",
