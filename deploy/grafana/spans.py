@@ -182,6 +182,7 @@ def _pairs() -> Panel:
                 "Completed",
                 by("sum", pair, chosen_rate(semconv.SPAN_COUNT, SPANS_AND_OTHER)),
                 looks.PER_SECOND,
+                width_pixels=110,
             ),
             Figure(
                 "Peak",
