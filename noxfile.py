@@ -165,12 +165,20 @@ def deploy(session: nox.Session) -> None:
 @nox.session(python="3.12")
 def stack(session: nox.Session) -> None:
     """The example under traffic, to the webhook; builds its parts with Go, for long."""
-    folder = Path(session.cache_dir).resolve() / "stack"
-    script = str(DEPLOY_TESTS / "stack" / "build.sh")
-    session.run("sh", script, str(folder), external=True)
+    environment = {"OTEL_MEMORY_STACK": _built_with_go(session)}
     _install_wheel(session, [*_group("deploy"), *_group("stack")])
-    environment = {"OTEL_MEMORY_STACK": str(folder)}
     _pytest(session, paths=STACK_TESTS, environment=environment)
+
+
+@nox.session(python="3.12")
+def pictures(session: nox.Session) -> None:
+    """Draw the dashboards over a run of the shop, which takes an hour and a half."""
+    programs = _built_with_go(session, "prometheus")
+    _install_wheel(session, _group("pictures"))
+    arguments = session.posargs or ["--run", "90"]
+    script = str(ROOT / "deploy/grafana/pictures/draw.py")
+    path = os.pathsep.join([programs, *session.bin_paths, os.environ["PATH"]])
+    session.run("python", script, *arguments, env={"PATH": path})
 
 
 @nox.session(python=NEWEST)
@@ -188,6 +196,14 @@ def bench(session: nox.Session) -> None:
 
 def _group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def _built_with_go(session: nox.Session, *names: str) -> str:
+    """Build what Debian lacks, all of it or only these; give the folder."""
+    folder = str(Path(session.cache_dir).resolve() / "stack")
+    script = str(DEPLOY_TESTS / "stack" / "build.sh")
+    session.run("sh", script, folder, *names, external=True)
+    return folder
 
 
 def _python(session: nox.Session) -> str:

@@ -36,6 +36,12 @@ NONE_IS_GOOD: Steps = ((None, GOOD), (1, WORST))
 _COLOR_BY_STATE = dict(
     zip(semconv.LEAK_STATES, (UNKNOWN, PLAIN, GOOD, BAD, WORST), strict=True)
 )
+COLOR_BY_ALERT = {
+    semconv.ALERT_WARNING: BAD,
+    semconv.ALERT_CRITICAL: WORST,
+    semconv.ALERT_GROWTH: PLAIN,
+    semconv.ALERT_LEAK: "purple",
+}
 STATE_STEPS: Steps = (
     (None, UNKNOWN),
     *((index, color) for index, color in enumerate(_COLOR_BY_STATE.values()) if index),

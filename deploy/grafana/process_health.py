@@ -48,6 +48,7 @@ def _raised() -> Panel:
             ],
         ),
         bars=True,
+        colors={f"^{kind} ": color for kind, color in looks.COLOR_BY_ALERT.items()},
     )
 
 

@@ -155,7 +155,7 @@ function Framed({ picture, panel, frames }: FramedProps) {
     >
       {(width: number, height: number) =>
         empty && !SAYS_NOTHING.includes(panel.type) ? (
-          <Nothing />
+          <Nothing panel={panel} />
         ) : (
           <Kind {...{ picture, panel, frames, width, height }} />
         )

@@ -149,7 +149,7 @@ function Rows({ panel, frames, width, height }: Props) {
   const { sortBy, cellHeight, showHeader } = panel.options;
   const [data] = frames;
   if (!data?.length) {
-    return <Nothing />;
+    return <Nothing panel={panel} />;
   }
   return (
     <Table
@@ -161,7 +161,7 @@ function Rows({ panel, frames, width, height }: Props) {
   );
 }
 
-export function Nothing() {
+export function Nothing({ panel }: { panel: Panel }) {
   const theme = useTheme2();
   return (
     <div
@@ -172,7 +172,7 @@ export function Nothing() {
         color: theme.colors.text.secondary,
       }}
     >
-      No data
+      {panel.fieldConfig.defaults.noValue ?? "No data"}
     </div>
   );
 }
