@@ -155,6 +155,8 @@ def leaks(session: nox.Session) -> None:
 def deploy(session: nox.Session) -> None:
     """Dashboards and alert rules, by Prometheus's own tools."""
     _install_wheel(session, _group("deploy"), extension=False)
+    settings = f"--config-file={ROOT / 'pyproject.toml'}"
+    session.run("mypy", settings, "--python-version=3.12", str(ROOT / "deploy"))
     session.run("python", str(ROOT / "deploy/grafana/build.py"), "--check")
     session.run("python", str(ROOT / "deploy/rules/build.py"), "--check")
     workers = ["--numprocesses=2", "--dist=worksteal"]
