@@ -15,6 +15,8 @@ from _tools import DELTA, core_pairs, metric_points, say, start, telemetry
 faulthandler.dump_traceback_later(90, exit=True)
 tracer = start()
 metric_points()
+gc.collect()
+gc.freeze()  # a thousand collections would look at all that is imported
 
 
 class Holder:
