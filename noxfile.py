@@ -25,7 +25,10 @@ IN_PARALLEL = ["--numprocesses=2", "--dist=worksteal", "-m", "not leak"]
 # What is deployed beside a service has a session, and requirements, of its own.
 TESTS = ROOT / "tests"
 DEPLOY_TESTS = TESTS / "deploy"
-STACK_TESTS = [DEPLOY_TESTS / "test_stack.py", DEPLOY_TESTS / "test_end_to_end.py"]
+STACK_TESTS = [
+    DEPLOY_TESTS / f"test_{name}.py"
+    for name in ("stack", "end_to_end", "rules_elsewhere")
+]
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from deploy import names
 from deploy.rules import series
 from deploy.rules.model import Alert, Severity
+from deploy.rules.panels import Panel
 from otel_memory import semconv
 
 _LIMIT = names.SETTINGS["limit"]
@@ -26,6 +27,7 @@ _TIMES = '{{ $value | printf "%.0f" }}'
 
 _RATIO = series.LIMIT_RATIO
 _KILLS = names.series(semconv.OOM_KILLS)
+_FAILURES = names.series(semconv.FAILURES)
 _SAMPLES = names.series(semconv.SAMPLER_SAMPLES)
 _DROPPED = names.series(semconv.SAMPLER_DROPPED)
 _LEAKING = semconv.LEAK_STATES.index("leaking")
@@ -41,6 +43,15 @@ def _stalled(metric: semconv.Metric, which: str = "") -> str:
     return f"rate({names.series(metric)}{which}[{series.RATE}])"
 
 
+def _risen(counter: str, window: str) -> str:
+    """Count exactly, and nothing from before: where a series begins, databases differ.
+
+    To VictoriaMetrics `increase` of a new series begins at 0, to Prometheus at its
+    first sample.
+    """
+    return f"{counter} - min_over_time({counter}[{window}])"
+
+
 ALERTS = (
     Alert(
         "at limit",
@@ -51,6 +62,7 @@ ALERTS = (
         "The memory limit is almost reached.",
         f"{_PROCESS} has been above {_SHARE} of its memory limit for minutes; "
         "the kernel kills at 100%.",
+        Panel.LIMIT_SHARE,
         # What has ended has samples in the window, too.
         guards=(_RATIO,),
         pending="2m",
@@ -64,6 +76,7 @@ ALERTS = (
         _LIMIT["warning_ratio"],
         "Little is left below the memory limit.",
         f"{_PROCESS} has not been below {_SHARE} of its memory limit for ten minutes.",
+        Panel.LIMIT_SHARE,
         guards=(_RATIO,),
         pending="5m",
         keep="10m",
@@ -77,6 +90,7 @@ ALERTS = (
         "Memory grows in a straight line and reaches the limit within hours.",
         f"{_PROCESS} reaches its memory limit in {{{{ $value | humanizeDuration }}}} "
         "if it goes on growing as in the last hour.",
+        Panel.MEMORY,
         guards=(
             f"{_RATIO} > {_FORECAST['used_ratio']}",
             f"{series.USAGE_R2} > {_GROWTH['r2']}",
@@ -90,12 +104,13 @@ ALERTS = (
     Alert(
         "OOM kill",
         Severity.WARNING,
-        f"increase({_KILLS}[15m])",
+        _risen(_KILLS, "15m"),
         ">",
         0,
         "The kernel killed a process of the container for want of memory.",
         f"In the container of {_PROCESS} {_TIMES} process(es) were killed at the "
         "memory limit in the last 15 minutes.",
+        Panel.KILLS,
     ),
     Alert(
         "OOM restart",
@@ -107,6 +122,7 @@ ALERTS = (
         "A process ended while its memory limit was almost reached.",
         f"{_PROCESS} was at {_SHARE} of its memory limit and then ended or started "
         "anew; probably it was killed.",
+        Panel.LIMIT_SHARE,
     ),
     Alert(
         "stalled",
@@ -120,6 +136,7 @@ ALERTS = (
         "The whole container stands still, waiting for memory.",
         f"All tasks in the container of {_PROCESS} waited for memory {_SHARE} of the "
         "time.",
+        Panel.PRESSURE,
         pending="5m",
         keep="5m",
     ),
@@ -132,6 +149,7 @@ ALERTS = (
         "Tasks wait for memory.",
         f"At {_PROCESS} some tasks waited for memory {_SHARE} of the time (pressure of "
         f"the {{{{ $labels.{names.PRESSURE_SCOPE} }}}}).",
+        Panel.PRESSURE,
         pending="10m",
         keep="10m",
     ),
@@ -144,6 +162,7 @@ ALERTS = (
         "The process itself says that it leaks.",
         f"The verdict of {_PROCESS} is leaking: it grows by {_PER_HOUR}, which neither "
         "warm-up, a filling cache nor traffic explains.",
+        Panel.GROWTH,
         guards=(f"{names.series(semconv.LEAK_STATE)} == {_LEAKING}",),
         pending="10m",
         keep="30m",
@@ -156,6 +175,7 @@ ALERTS = (
         _GROWTH["bytes_per_hour"],
         "Memory grows in a straight line to a new high, and traffic does not.",
         f"{_PROCESS} grows by {_PER_HOUR} more than its traffic explains.",
+        Panel.MEMORY,
         guards=(f"{series.ANONYMOUS_R2} > {_GROWTH['r2']}", series.ANONYMOUS_HIGH),
         pending="1h",
         keep="15m",
@@ -168,6 +188,7 @@ ALERTS = (
         _SPANS["bytes_per_hour"],
         "What spans of one name leave behind grows from call to call.",
         f"{_SPAN} in {_PROCESS} holds {_PER_HOUR} more than its traffic explains.",
+        Panel.SPAN_GROWTH,
         guards=(
             f"{series.SPAN_R2} > {_GROWTH['r2']}",
             f"min_over_time({series.SPAN_LIVE}[15m:1m])"
@@ -176,7 +197,6 @@ ALERTS = (
         ),
         pending="30m",
         keep="15m",
-        dashboard="spans",
         extra_labels=(names.SPAN_NAME,),
     ),
     Alert(
@@ -188,7 +208,7 @@ ALERTS = (
         "A single span takes a large part of the memory limit.",
         f"One {_SPAN} in {_PROCESS} took {_SHARE} of the memory limit; a few at once "
         "get the process killed.",
-        dashboard="spans",
+        Panel.SPAN_PEAK,
         extra_labels=(names.SPAN_NAME,),
     ),
     Alert(
@@ -200,6 +220,7 @@ ALERTS = (
         "Measuring memory takes more of the processor than it should.",
         f"The background thread of otel-memory takes {_SHARE} of a processor in "
         f"{_PROCESS}.",
+        Panel.WATCHER,
         pending="15m",
         keep="15m",
     ),
@@ -212,6 +233,7 @@ ALERTS = (
         "There are no heap figures, though nobody turned them off.",
         f"The heap source of {_PROCESS} is {{{{ $labels.{names.HEAP_SOURCE} }}}}: "
         f"{{{{ $labels.{names.HEAP_REASON} }}}}.",
+        Panel.HEAP_SOURCE,
         pending="15m",
     ),
     Alert(
@@ -222,18 +244,21 @@ ALERTS = (
         _PROFILER["dropped_ratio"],
         "Live bytes are too low, for the sampler drops samples.",
         f"The sampler of {_PROCESS} drops {_SHARE} of its samples.",
+        Panel.SAMPLES,
         pending="15m",
         keep="15m",
-        dashboard="spans",
     ),
     Alert(
         "profiler failures",
         Severity.INFO,
-        f"increase({names.series(semconv.FAILURES)}[1h])",
+        # A young process's first sample has the failures of its start already.
+        f"(({_FAILURES} and ({series.UPTIME} < {series.HOUR_SECONDS}))\n"
+        f"  or ({_risen(_FAILURES, '1h')}))",
         ">",
         0,
         "otel-memory itself failed; the application did not notice.",
         f"otel-memory failed {_TIMES} time(s) in {_PROCESS} in the last hour.",
+        Panel.FAILURES,
     ),
 )
 """Each rung; the order is that of the files."""

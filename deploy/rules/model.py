@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from deploy import names
+from deploy.rules.panels import Panel
 
 PREFIX = "OTelMemory"
 LABELS = "$labels"
@@ -56,7 +57,6 @@ class Alert:
         keep: How long the alert goes on after that.
         summary: What is the matter, in one sentence without figures.
         description: The same for one series, a template that may use `$value`.
-        dashboard: Key of the dashboard's uid in the settings.
         extra_labels: Labels that choose on the dashboard, besides job and instance.
     """
 
@@ -67,10 +67,10 @@ class Alert:
     threshold: float
     summary: str
     description: str
+    panel: Panel
     guards: tuple[str, ...] = ()
     pending: str = "0m"
     keep: str = "0m"
-    dashboard: str = "process"
     extra_labels: tuple[str, ...] = ()
 
     @property
@@ -98,14 +98,19 @@ class Alert:
         return "\n  and ".join([expr, *(f"({guard})" for guard in self.guards)])
 
     @property
+    def dashboard_uid(self) -> str:
+        """The uid of the panel's dashboard."""
+        return str(names.SETTINGS["dashboards"][self.panel.dashboard])
+
+    @property
     def dashboard_url(self) -> str:
         """A template of the dashboard's address, with its variables set."""
         chosen = (names.JOB, names.INSTANCE, *self.extra_labels)
         variables = [
             f"var-{label}={{{{ {LABELS}.{label} | urlquery }}}}" for label in chosen
         ]
-        uid = names.SETTINGS["dashboards"][self.dashboard]
-        return f"{names.SETTINGS['urls']['grafana']}/d/{uid}?" + "&".join(variables)
+        address = f"{names.SETTINGS['urls']['grafana']}/d/{self.dashboard_uid}"
+        return f"{address}?" + "&".join(variables)
 
     @property
     def annotations(self) -> dict[str, str]:

@@ -92,6 +92,8 @@ def _grafana_alert(alert: Alert) -> dict[str, Any]:
         "title": alert.title,
         "condition": _THRESHOLD,
         "data": [_query(alert), _threshold(alert)],
+        "dashboardUid": alert.dashboard_uid,
+        "panelId": alert.panel.id,
         "for": alert.pending,
         "keepFiringFor": alert.keep,
         # What is guarded has no result most of the time, and means well by that.
@@ -100,8 +102,13 @@ def _grafana_alert(alert: Alert) -> dict[str, Any]:
         "isPaused": False,
         "labels": alert.labels,
         "annotations": {
-            key: text.replace("$value ", f"$values.{_QUERY}.Value ")
-            for key, text in alert.annotations.items()
+            **{
+                key: text.replace("$value ", f"$values.{_QUERY}.Value ")
+                for key, text in alert.annotations.items()
+            },
+            # Links in notifications go by these, states in panels by those above.
+            "__dashboardUid__": alert.dashboard_uid,
+            "__panelId__": str(alert.panel.id),
         },
     }
 

@@ -93,12 +93,13 @@ def _completions(leave_out: str, offset: str = "", which: str = "") -> str:
     return f"sum without ({leave_out}) (rate({COUNT}{which}[1h]{offset}))"
 
 
+# Floors before, too: else a leak would have to pass the highest burst of the day.
 # Only the last life counts after a restart under the same labels: a leak that got the
 # process killed would otherwise have to pass its old high first.
 _NEW_HIGH = f"""\
-(min_over_time({ANONYMOUS}[15m]) > max_over_time({ANONYMOUS}[1d] offset 1h))
+(min_over_time({ANONYMOUS}[15m]) > max_over_time({ANONYMOUS_FLOOR}[1d:5m] offset 1h))
   or (
-    (min_over_time({ANONYMOUS}[15m]) > max_over_time({ANONYMOUS}[1h] offset 1h))
+    (min_over_time({ANONYMOUS}[15m]) > max_over_time({ANONYMOUS_FLOOR}[1h:5m] offset 1h))
     and (resets({UPTIME}[1d]) > 0)
     and ({UPTIME} > {SETTLED_SECONDS + HOUR_SECONDS})
   )"""

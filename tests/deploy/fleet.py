@@ -7,73 +7,28 @@ Each has a name and the alerts that it may and must raise: usually none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from otel_memory import semconv
-
+from .lives import AT, BASE, FORECAST, GROWTH, LEAK, NEAR, RESTART, Life, every
 from .promtool import Check, Trial
 from .shapes import (
     HOUR,
-    MIB,
-    Curve,
     Process,
     bursts,
     flat,
     later,
     line,
     noise,
-    restarted,
-    span_row,
     step,
     summed,
     swing,
     teeth,
     warm_up,
 )
+from .signals import SERIES
 
-GROWTH = "OTelMemorySteadyGrowth"
-FORECAST = "OTelMemoryLimitForecast"
-SPAN_GROWTH = "OTelMemorySpanGrowth"
-RESTART = "OTelMemoryOOMRestart"
-NEAR, AT = "OTelMemoryNearLimit", "OTelMemoryAtLimit"
-KILL = "OTelMemoryOOMKill"
-
-NOISE = noise(4)
-BASE = summed(flat(300), NOISE)
-LEAK = summed(BASE, line(60))
 # They start four hours after the quietest one.
 DAY_TRAFFIC = later(summed(flat(400), swing(800)), 4 * HOUR)
-
-
-@dataclass(frozen=True)
-class Life:
-    """One process of the fleet.
-
-    Attributes:
-        name: Its instance.
-        process: Without a name.
-        alerts: All that fire at any time.
-        silent: Minutes at which none fires.
-    """
-
-    name: str
-    process: Process
-    alerts: Sequence[str] = ()
-    silent: Sequence[int] = ()
-
-
-def every(curve: Curve, minutes: int) -> Process:
-    """Give a process that is replaced again and again."""
-    return Process(
-        memory=restarted(curve, every=minutes), age=restarted(float, every=minutes)
-    )
-
-
-def source(name: str, reason: str) -> tuple[semconv.Metric, dict[str, str], Curve]:
-    values = (name, reason, "false")
-    attributes = dict(zip(semconv.HEAP_SOURCE.attributes, values, strict=True))
-    return (semconv.HEAP_SOURCE, attributes, flat(1))
-
 
 SHORT_MINUTES = 8 * HOUR
 CALM = (
@@ -85,6 +40,8 @@ CALM = (
         "warm-up-high",
         Process(memory=summed(flat(200), warm_up(500, 45), noise(4, seed=2))),
     ),
+    # What is loaded at the start comes in a straight line, and then no more.
+    Life("loads", Process(memory=summed(flat(300), line(360, 0, 80)))),
     Life("deploys", every(summed(flat(200), warm_up(250, 30)), 90)),
     Life("deploys-of-a-leak", every(summed(flat(200), line(90)), 90)),
     Life("teeth", Process(memory=summed(BASE, teeth(150, 20)))),
@@ -121,6 +78,13 @@ LEAKS = (
         [140],
     ),
     Life("leak-without-limit", Process(memory=LEAK, limit=None), [GROWTH]),
+    # The line through all samples explains too little of them, that of floors enough.
+    Life(
+        "leak-under-bursts",
+        Process(memory=summed(LEAK, bursts(40, 20, 2)), limit=None),
+        [GROWTH],
+        [140],
+    ),
     Life(
         "leak-without-traffic",
         Process(memory=LEAK, traffic=None),
@@ -145,113 +109,6 @@ LEAKS = (
         Process(memory=summed(flat(300), line(4400, 200, 209)), end=209),
         [RESTART],
         [208, 240],
-    ),
-)
-
-# What other series say, and nothing is the matter; but for one span.
-SERIES = (
-    Life("flat", Process(memory=BASE)),
-    # An old container: all of its kills were before.
-    Life(
-        "kills-before",
-        Process(begin=200, more=[(semconv.OOM_KILLS, {}, flat(7))]),
-    ),
-    Life("off-by-choice", Process(more=[source(semconv.SOURCE_OFF, "")])),
-    Life("native", Process(more=[source(semconv.SOURCE_NATIVE, "")])),
-    Life(
-        "idle-sampler",
-        Process(
-            more=[
-                (semconv.SAMPLER_SAMPLES, {}, flat(0)),
-                (semconv.SAMPLER_DROPPED, {}, flat(0)),
-            ]
-        ),
-    ),
-    Life(
-        "verdict-growing",
-        Process(
-            more=[
-                (semconv.LEAK_STATE, {}, flat(3)),
-                (semconv.GROWTH, {}, flat(90 * MIB)),
-            ]
-        ),
-    ),
-    Life(
-        "verdict-for-a-moment",
-        Process(
-            more=[
-                (semconv.LEAK_STATE, {}, bursts(4, 60, 5)),
-                (semconv.GROWTH, {}, flat(90 * MIB)),
-            ]
-        ),
-    ),
-    Life(
-        "reads-once",
-        Process(
-            more=[
-                (
-                    semconv.PRESSURE_SOME,
-                    {semconv.ATTR_PRESSURE_SCOPE: semconv.PRESSURE_CGROUP},
-                    line(1800, 200, 204),
-                )
-            ]
-        ),
-    ),
-    # The import of the first request is a part of the warm-up.
-    Life(
-        "first-request",
-        Process(
-            more=[
-                (
-                    semconv.SPAN_PEAK,
-                    span_row("GET /"),
-                    lambda m: (400 if m < 5 else 20) * MIB,
-                )
-            ]
-        ),
-    ),
-    # Live bytes follow traffic: work in progress, no growth per call.
-    Life(
-        "busier",
-        Process(
-            spans={"load": summed(flat(20), line(40, 60, 360))},
-            traffic=summed(flat(200), line(400, 60, 360)),
-        ),
-    ),
-    Life(
-        "grows-without-calls",
-        Process(
-            spans={"start": summed(flat(20), line(40))},
-            traffic=lambda m: 1 if m == 5 else 0,
-        ),
-    ),
-    Life(
-        "hardly-called",
-        Process(
-            spans={"report": summed(flat(20), line(40))},
-            traffic=lambda m: 1 if m % 12 == 0 else 0,
-        ),
-    ),
-    Life(
-        "cleared-every-two-hours",
-        Process(spans={"collects": summed(flat(20), teeth(60, 120))}),
-    ),
-    Life(
-        "cache-that-fills",
-        Process(spans={"cached": warm_up(80, 30), "GET /": flat(1)}),
-    ),
-    Life(
-        "one-span-of-many",
-        Process(
-            spans={
-                "leaks": summed(flat(5), line(20)),
-                "churns": summed(flat(30), noise(3)),
-                "has-teeth": summed(flat(30), teeth(40, 30)),
-                "stepped": summed(flat(30), step(60, 300)),
-            }
-        ),
-        [f"{SPAN_GROWTH} leaks"],
-        [140],
     ),
 )
 

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules under promtool, which alone says what fires and when."""
+"""Rules under promtool or vmalert-tool, which alone say what fires and when.
+
+promtool is the first one on the `PATH`, unless a test names another.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -51,7 +55,8 @@ class Trial:
     checks: Sequence[Check]
     told: Sequence[Told] = ()
 
-    def write(self, folder: Path, rules: Path) -> Path:
+    def write(self, folder: Path, rules: Path, language: str = "promql") -> Path:
+        """Write the file that promtool takes, or vmalert-tool with `metricsql`."""
         test = {
             "name": self.name,
             "interval": "1m",
@@ -60,7 +65,7 @@ class Trial:
                 for process in self.processes
                 for series in process.series(self.minutes)
             ],
-            "promql_expr_test": [self._expression(check) for check in self.checks],
+            f"{language}_expr_test": [self._expression(check) for check in self.checks],
             "alert_rule_test": [
                 {
                     "eval_time": f"{told.minute}m",
@@ -71,7 +76,12 @@ class Trial:
             ],
         }
         path = folder / "trial_test.yml"
-        content = {"rule_files": [str(rules)], "tests": [test]}
+        groups = yaml.safe_load(rules.read_text())["groups"]
+        content = {
+            "rule_files": [str(rules)],
+            "group_eval_order": [group["name"] for group in groups],
+            "tests": [test],
+        }
         path.write_text(yaml.safe_dump(content, width=10**9))
         return path
 
@@ -96,13 +106,32 @@ def _labels(alert: str) -> str:
     return f'{{alertname="{title}"{span_name}}}'
 
 
-def run(*arguments: str | Path) -> tuple[bool, str]:
-    """Run promtool; tell whether it was content, and all that it said."""
-    found = shutil.which("promtool")
+def run(*arguments: str | Path, tool: str = "promtool") -> tuple[bool, str]:
+    """Run a tool; tell whether it was content, and all that it said."""
+    found = shutil.which(tool)
     assert found, (
-        "promtool is missing: apt-get install -y --no-install-recommends prometheus"
+        f"{tool} is missing: apt-get install -y --no-install-recommends prometheus"
     )
     done = subprocess.run(
         [found, *map(str, arguments)], capture_output=True, text=True, check=False
     )
-    return done.returncode == 0, done.stdout + done.stderr
+    return done.returncode == 0, re.sub(r"\n\s*\n+", "\n", done.stdout + done.stderr)
+
+
+def judge(
+    trial: Trial, folder: Path, rules: Path, tool: str = "promtool"
+) -> tuple[bool, str]:
+    """Let promtool say whether what fires is what shall."""
+    content, said = run("test", "rules", trial.write(folder, rules), tool=tool)
+    return content, said[:4000]
+
+
+def judge_by_vmalert(
+    trial: Trial, folder: Path, rules: Path, tool: str
+) -> tuple[bool, str]:
+    """Let vmalert-tool say the same: of MetricsQL, in VictoriaMetrics' storage."""
+    path = trial.write(folder, rules, "metricsql")
+    # Its alerts would have the group's name as a label.
+    flags = ["--disableAlertgroupLabel", f"--files={path}"]
+    content, said = run("unittest", *flags, tool=tool)
+    return content, said[:4000]

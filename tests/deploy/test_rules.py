@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Alert rules: as built, about what exists, and firing for what they are for.
 
-promtool is the judge, of the file for Prometheus and of Grafana's alike: those are
-written down as Prometheus's rules first, query, threshold and all.
+promtool is the judge, the first one on the `PATH`, of the file for Prometheus and of
+Grafana's alike. `test_rules_elsewhere.py` asks other judges.
 """
 
 from __future__ import annotations
@@ -17,83 +17,35 @@ from typing import Any
 
 import promql_parser as promql
 import pytest
-import yaml
 
 from deploy import names
 from deploy.rules import build
 from deploy.rules.alerts import ALERTS
 from deploy.rules.model import Severity, inline
 from deploy.rules.series import RECORDINGS
+from otel_memory import semconv
 
 from . import fleet, ladder, promtool
+from .rule_files import (
+    GRAFANA,
+    LINK,
+    PANELS,
+    PROMETHEUS,
+    ROOT,
+    SIGNS,
+    alerts_of_grafana,
+    alerts_of_prometheus,
+    as_prometheus,
+    grafana_file,
+    prometheus_file,
+    rules_of_prometheus,
+)
 from .shapes import Process, flat
 
-ROOT = Path(__file__).parents[2]
-PROMETHEUS = ROOT / "deploy/prometheus/otel-memory.rules.yml"
-GRAFANA = ROOT / "deploy/grafana/provisioning/alerting/otel-memory.yaml"
-RUNBOOKS = ROOT / "docs/runbooks"
-SIGNS = {"gt": ">", "lt": "<"}
-HEADINGS = [
-    "## What it means",
-    "## What to look at",
-    "## Leak or load",
-    "## Now",
-    "## Tomorrow",
-    "## False alarm",
-]
-# Where nothing of the application's memory is in doubt.
-NO_DOUBT = {
-    "profiler-overhead",
-    "heap-source-lost",
-    "sampler-dropping",
-    "profiler-failures",
-}
 
-
-def rules_of_prometheus() -> list[dict[str, Any]]:
-    groups = yaml.safe_load(PROMETHEUS.read_text())["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def alerts_of_prometheus() -> list[dict[str, Any]]:
-    return [rule for rule in rules_of_prometheus() if "alert" in rule]
-
-
-def alerts_of_grafana() -> list[dict[str, Any]]:
-    (group,) = yaml.safe_load(GRAFANA.read_text())["groups"]
-    return group["rules"]
-
-
-def as_prometheus(rule: dict[str, Any]) -> dict[str, Any]:
-    """Write one of Grafana's alerts as Prometheus would have it."""
-    query, threshold = rule["data"]
-    (condition,) = threshold["model"]["conditions"]
-    assert rule["condition"] == threshold["refId"]
-    assert threshold["model"]["expression"] == query["refId"]
-    sign = SIGNS[condition["evaluator"]["type"]]
-    (limit,) = condition["evaluator"]["params"]
-    value = f"$values.{query['refId']}.Value"
-    return {
-        "alert": rule["title"],
-        "expr": f"({query['model']['expr']}) {sign} {limit}",
-        "for": rule["for"],
-        "keep_firing_for": rule["keepFiringFor"],
-        "labels": rule["labels"],
-        "annotations": {
-            key: text.replace(value, "$value")
-            for key, text in rule["annotations"].items()
-        },
-    }
-
-
-@pytest.fixture(params=["prometheus", "grafana"])
+@pytest.fixture(params=[prometheus_file, grafana_file], ids=["prometheus", "grafana"])
 def rules(request, tmp_path) -> Path:
-    if request.param == "prometheus":
-        return PROMETHEUS
-    path = tmp_path / "grafana.rules.yml"
-    group = {"name": "all", "rules": [as_prometheus(r) for r in alerts_of_grafana()]}
-    path.write_text(yaml.safe_dump({"groups": [group]}))
-    return path
+    return request.param(tmp_path)
 
 
 # --- The files ---------------------------------------------------------------
@@ -229,93 +181,78 @@ def test_uids_of_grafana_are_unique_and_short_enough():
     assert max(map(len, uids)) <= 40
 
 
-def test_what_has_no_result_is_well():
-    assert {rule["noDataState"] for rule in alerts_of_grafana()} == {"OK"}
-
-
-# --- What a human gets -------------------------------------------------------
-
-
-@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.slug)
-def test_every_alert_has_a_runbook(alert):
-    text = (RUNBOOKS / f"{alert.slug}.md").read_text()
-    assert text.startswith(f"# {alert.title}\n")
-    headings = [line for line in text.splitlines() if line.startswith("## ")]
-    expected = list(HEADINGS)
-    if alert.slug in NO_DOUBT:
-        expected.remove("## Leak or load")
-    assert headings == expected
-    assert f"Severity: {alert.severity.value}" in text
-    assert max(map(len, text.splitlines())) <= 88
-
-
-def test_every_runbook_is_of_an_alert():
-    pages = {path.stem for path in RUNBOOKS.glob("*.md")}
-    assert pages == {alert.slug for alert in ALERTS} | {"README"}
-    index = (RUNBOOKS / "README.md").read_text()
-    for alert in ALERTS:
-        assert f"[{alert.title}]({alert.slug}.md) | {alert.severity.value} |" in index
-
-
-def test_links_of_runbooks_lead_to_files():
-    for page in RUNBOOKS.glob("*.md"):
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), (page.name, target)
-
-
-def test_settings_that_runbooks_name_exist():
-    tables = {
-        f"{table}.{key}"
-        for table, keys in names.SETTINGS.items()
-        for key in keys
-        if isinstance(keys, dict)
-    }
-    for page in RUNBOOKS.glob("*.md"):
-        for name in re.findall(r"setting\s+`([^`]+)`", page.read_text()):
-            assert name in tables, (page.name, name)
-
-
-def test_panels_that_runbooks_name_exist():
-    titles = {
-        panel["title"]
-        for path in (ROOT / "deploy/grafana/dashboards").glob("*.json")
-        for panel in json.loads(path.read_text())["panels"]
-    }
-    for page in RUNBOOKS.glob("*.md"):
-        text = " ".join(page.read_text().split())
-        named = re.findall(r"[Pp]anel \*([^*]+)\*", text)
-        assert set(named) <= titles, (page.name, set(named) - titles)
-
-
 def test_what_wakes_is_about_requests_that_are_lost_soon():
     critical = {a.slug for a in ALERTS if a.severity is Severity.CRITICAL}
     assert critical == {"at-limit", "limit-forecast", "stalled"}
 
 
+def test_what_has_no_result_is_well():
+    assert {rule["noDataState"] for rule in alerts_of_grafana()} == {"OK"}
+
+
+# --- Where they lead ---------------------------------------------------------
+
+
+# What a figure is set against, and need not be drawn beside it.
+CONTEXT = {
+    names.series(metric)
+    for metric in (semconv.LIMIT, semconv.PROCESS_UPTIME, semconv.SPAN_COUNT)
+}
+# What a dashboard has for a value in PromQL.
+VARIABLES = re.compile(r"\$__(rate_interval|interval|range)")
+
+
+def series_of(expr: str) -> set[str | None]:
+    return {each.name for each in selectors(VARIABLES.sub("5m", expr))}
+
+
+@pytest.mark.parametrize(
+    ("alert", "rule"),
+    [
+        pytest.param(alert, rule, id=alert.slug)
+        for alert, rule in zip(ALERTS, alerts_of_grafana(), strict=True)
+    ],
+)
+def test_alerts_of_grafana_lead_to_a_panel_that_shows_what_they_ask(alert, rule):
+    panel = PANELS[rule["dashboardUid"], rule["panelId"]]
+    in_notifications = [rule["annotations"][key] for key in LINK]
+    assert in_notifications == [rule["dashboardUid"], str(rule["panelId"])]
+    assert f"/d/{rule['dashboardUid']}?" in rule["annotations"]["dashboard_url"]
+    asked = series_of(inline(alert.value, RECORDINGS)) - CONTEXT
+    shown = [series_of(target["expr"]) for target in panel["targets"]]
+    assert asked
+    assert asked <= set().union(*shown)
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.slug)
+def test_the_dashboard_has_what_the_link_chooses(alert):
+    path = ROOT / f"deploy/grafana/dashboards/{alert.panel.dashboard}.json"
+    variables = json.loads(path.read_text())["templating"]["list"]
+    chosen = set(re.findall(r"var-(\w+)=", alert.dashboard_url))
+    assert {"job", "instance"} <= chosen <= {each["name"] for each in variables}
+
+
 # --- What fires --------------------------------------------------------------
-
-
-def judge(trial: promtool.Trial, folder: Path, rules: Path) -> tuple[bool, str]:
-    content, said = promtool.run("test", "rules", trial.write(folder, rules))
-    return content, re.sub(r"\n\s*\n+", "\n", said)[:4000]
 
 
 def test_each_alert_is_silent_then_fires_and_then_is_over(rules, tmp_path):
     assert sorted(rung.title for rung in ladder.RUNGS) == sorted(
         alert.title for alert in ALERTS
     )
-    content, said = judge(ladder.trial(), tmp_path, rules)
+    kept = {rung.title for rung in ladder.RUNGS if rung.kept is not None}
+    assert kept == {alert.title for alert in ALERTS if alert.keep != "0m"}
+    content, said = promtool.judge(ladder.trial(), tmp_path, rules)
     assert content, said
 
 
 @pytest.mark.parametrize("trial", fleet.SHORTS, ids=lambda trial: trial.name)
 def test_what_is_no_trouble_is_silent_and_leaks_are_found(trial, rules, tmp_path):
-    content, said = judge(trial, tmp_path, rules)
+    content, said = promtool.judge(trial, tmp_path, rules)
     assert content, said
 
 
 def test_days_are_no_trouble_and_hide_no_leak(tmp_path):
-    content, said = judge(fleet.DAYS, tmp_path, PROMETHEUS)
+    content, said = promtool.judge(fleet.DAYS, tmp_path, PROMETHEUS)
     assert content, said
 
 
@@ -328,6 +265,6 @@ def test_the_judge_notices_what_is_wrong(memory, alerts, complaint, rules, tmp_p
     process = Process(memory=flat(memory))
     check = promtool.Check(process.instance, alerts)
     trial = promtool.Trial("wrong", 40, [process], [check])
-    content, said = judge(trial, tmp_path, rules)
+    content, said = promtool.judge(trial, tmp_path, rules)
     assert not content
     assert complaint in said
