@@ -28,6 +28,9 @@ JOB = "job"
 INSTANCE = "instance"
 BUCKET = "le"
 
+# A recording that every process has where rules are evaluated.
+ANONYMOUS_FLOOR = "otel_memory:process_anonymous_bytes:floor"
+
 
 def series(metric: Metric, suffix: str = "") -> str:
     """Name a metric's series in Prometheus.

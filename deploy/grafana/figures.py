@@ -11,7 +11,10 @@ from otel_memory import semconv
 # All of one process and without attributes: they join as they are.
 USAGE_SHARE = f"{select(semconv.LIMIT_USAGE)} / {select(semconv.LIMIT)}"
 _LEFT = f"{select(semconv.LIMIT)} - {select(semconv.LIMIT_USAGE)}"
-SECONDS_LEFT = f"{HOUR_SECONDS} * ({_LEFT}) / ({select(semconv.GROWTH)} > 0)"
+# A configured limit may be passed.
+SECONDS_LEFT = (
+    f"{HOUR_SECONDS} * clamp_min({_LEFT}, 0) / ({select(semconv.GROWTH)} > 0)"
+)
 VERDICT = select(semconv.LEAK_STATE)
 LEAKING = semconv.LEAK_STATES.index("leaking")
 

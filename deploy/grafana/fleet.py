@@ -33,6 +33,7 @@ from deploy.grafana.promql import (
     PROCESS,
     SERVICE,
     by,
+    choose,
     or_zero,
     rate,
     select,
@@ -40,6 +41,9 @@ from deploy.grafana.promql import (
 )
 from deploy.grafana.tables import Figure, Label, rows
 from otel_memory import semconv
+
+# Absent where no rules are evaluated, and then it is not true that no alert fires.
+RECORDED = choose(names.ANONYMOUS_FLOOR)
 
 
 def build() -> models.Dashboard:
@@ -115,13 +119,15 @@ def _glance() -> list[Panel]:
         number(
             About(
                 104,
-                "Alert rules that fire",
-                "Rules of otel-memory that fire now for the chosen services.",
-                "The table *Who fires* names them; each has a runbook.",
+                "Alerts that fire",
+                "Alerts of otel-memory's rules that fire now, for the chosen services.",
+                "The table *Who fires* names them; each has a runbook. `no rules`: "
+                "this data source evaluates none of them.",
                 6,
-                [Query(or_zero(f"count({frame.FIRING})"))],
+                [Query(f"count({frame.FIRING}) or 0 * count({RECORDED})")],
             ),
             steps=looks.NONE_IS_GOOD,
+            absent="no rules",
         ),
     ]
 
@@ -281,7 +287,7 @@ def _verdicts() -> Panel:
             303,
             "Processes by verdict",
             "How many processes have each verdict. The first hour of a process is "
-            "`not enough data`, up to three and a quarter `warming up`.",
+            "`not enough data`; before three and a quarter, growth is `warming up`.",
             "Where nothing ever gets beyond `warming up`, processes are replaced too "
             "soon to judge: use the growth of live heap on Spans.",
             8,

@@ -105,6 +105,7 @@ def lines(
     from_zero: bool = True,
     colors: dict[str, str] | None = None,
     dashed: str | None = None,
+    beside: bool = False,
 ) -> Panel:
     """Draw series over time.
 
@@ -116,6 +117,7 @@ def lines(
         from_zero: Let the axis begin at zero.
         colors: Colours of series, by pattern of their names.
         dashed: Pattern of the names of series that are borders rather than figures.
+        beside: Put the legend beside the lines, where all of its rows are in sight.
     """
     panel = (
         with_common(timeseries.Panel(), about)
@@ -127,7 +129,11 @@ def lines(
         .legend(
             common_builders.VizLegendOptions()
             .display_mode(common.LegendDisplayMode.TABLE)
-            .placement(common.LegendPlacement.BOTTOM)
+            .placement(
+                common.LegendPlacement.RIGHT
+                if beside
+                else common.LegendPlacement.BOTTOM
+            )
             .show_legend(True)
             # Windows of bars overlap, so that a sum would count things several times.
             .calcs(["max"] if bars else ["lastNotNull", "max"])
@@ -179,9 +185,9 @@ def number(
     mappings: list[models.ValueMapping] | None = None,
     absent: str = "-",
 ) -> Panel:
-    """Show the last value, large."""
+    """Show what is now, large: the last value of a range may be hours old."""
     panel = (
-        with_common(stat.Panel(), about)
+        with_common(stat.Panel(), about, instant=True)
         .thresholds(looks.thresholds(steps))
         .mappings(mappings or [looks.absent_mapping()])
         .no_value(absent)

@@ -97,7 +97,7 @@ def _now() -> list[Panel]:
                 "Verdict",
                 "What the process itself says of its memory over the last hours.",
                 "`leaking`: go to Spans. `growing`: look again in two hours. `warming "
-                "up`: it is younger than three and a quarter hours.",
+                "up`: it grows, and is younger than three and a quarter hours.",
                 4,
                 [each(VERDICT)],
             ),
@@ -158,6 +158,7 @@ def _memory() -> Panel:
         ),
         colors={"^limit ": looks.WORST, "^against the limit ": "purple"},
         dashed="^(limit|largest RSS ever) ",
+        beside=True,
     )
 
 

@@ -17,6 +17,7 @@ from deploy.grafana.frame import Section, chooser
 from deploy.grafana.panels import About, Panel, Query, lines
 from deploy.grafana.promql import (
     HOUR_SECONDS,
+    PROCESS,
     by,
     select,
     top,
@@ -37,6 +38,10 @@ from deploy.names import SETTINGS
 from otel_memory import semconv
 
 LARGEST = SETTINGS["panels"]["largest"]
+_LIVE = chosen(semconv.SPAN_LIVE)
+_MOST_SECONDS = int(HOUR_SECONDS * SETTINGS["export"]["complete_ratio"])
+# A line through the minutes of a start would say gigabytes an hour of any import.
+SLOPE = f"deriv({_LIVE}[1h]) and {_LIVE} offset {_MOST_SECONDS}s"
 
 
 def build() -> models.Dashboard:
@@ -106,17 +111,22 @@ def _live_by_entry() -> Panel:
 
 
 def _growth() -> Panel:
-    slope = f"deriv({chosen(semconv.SPAN_LIVE)}[1h])"
+    of_process = by("sum", (*PROCESS, *SPAN), SLOPE)
     return lines(
         About(
             103,
             "Growth of live heap by span, bytes an hour",
-            "Slope of the live bytes over the last hour. The first hours of a process "
-            "are warm-up and caches that fill.",
+            "Slope of the live bytes over the last hour, in the process where it is "
+            "steepest; from most of an hour on. The first hours of a process are "
+            "warm-up and caches that fill.",
             "What stays above the line for hours and under even traffic leaks: "
             "`otel-memory report --pprof` of a profile names the line of code.",
             12,
-            [Query(top(f"{HOUR_SECONDS} * {by('sum', SPAN, slope)}"), SPAN_LEGEND)],
+            [
+                Query(
+                    top(f"{HOUR_SECONDS} * {by('max', SPAN, of_process)}"), SPAN_LEGEND
+                )
+            ],
             looks.BYTES,
         ),
         steps=SPAN_GROWTH_STEPS,
@@ -144,14 +154,14 @@ def _kept() -> Panel:
 
 def _pairs() -> Panel:
     pair = (names.SPAN_NAME, names.ENTRY, names.SPAN_KIND, names.SORT)
-    slope = f"deriv({chosen(semconv.SPAN_LIVE)}[1h])"
     return rows(
         About(
             401,
             "Spans and their entries",
             "All pairs of the chosen processes, now. Live, growth and allocated are "
-            "of the span itself, the peak with its children. Rows that are no spans "
-            "have no count and no peak.",
+            "of the span itself, the peak with its children. Growth and peak are of "
+            "the process where they are largest, the others sums. Rows that are no "
+            "spans have no count and no peak.",
             "Sort by *growth an hour* for the suspect, by *live* for what fills the "
             "heap, by *peak* for what sets the size of the container.",
             24,
@@ -166,7 +176,7 @@ def _pairs() -> Panel:
             Figure("Live", by("sum", pair, chosen(semconv.SPAN_LIVE)), looks.BYTES),
             Figure(
                 "Growth an hour",
-                f"{HOUR_SECONDS} * {by('sum', pair, slope)}",
+                f"{HOUR_SECONDS} * {by('max', pair, SLOPE)}",
                 looks.BYTES,
                 SPAN_GROWTH_STEPS,
                 "color-text",

@@ -31,7 +31,10 @@ PANELS = [
 RATE_INTERVAL = timedelta(minutes=4, seconds=3)
 """In place of Grafana's; no expression has this length of time written in it."""
 # What Prometheus itself makes of rules.
-OF_PROMETHEUS = {"ALERTS": {"alertname", "alertstate", "severity"}}
+OF_PROMETHEUS: dict[str, set[str]] = {
+    "ALERTS": {"alertname", "alertstate", "severity"},
+    names.ANONYMOUS_FLOOR: set(),
+}
 
 
 def _expressions() -> Iterator[Any]:

@@ -31,6 +31,7 @@ from .dashboards import (
     selectors,
     walk,
 )
+from .rule_files import rules_of_prometheus
 
 RATES = {"rate", "irate", "increase"}
 COUNTED = {Kind.OBSERVABLE_COUNTER, Kind.HISTOGRAM}
@@ -140,3 +141,8 @@ def test_what_fires_is_shown_under_the_name_of_the_rules():
     assert len(pattern) == 1
     for rule in rules():
         assert re.fullmatch(pattern.copy().pop(), rule["alert"])
+
+
+def test_what_tells_that_rules_are_evaluated_is_recorded():
+    recorded = {rule.get("record") for rule in rules_of_prometheus()}
+    assert names.ANONYMOUS_FLOOR in recorded

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -47,11 +47,15 @@ CAPTION = "Drawn with @grafana/ui {version} from {of}. Not a screenshot of Grafa
 
 WIDTH_PIXELS = 1600
 # As in page/main.tsx.
-HEAD_AND_FOOT_PIXELS = 56 + 36
+HEAD_PIXELS = 56
+FOOT_PIXELS = 36
 ROW_PIXELS = 38
+COLUMNS = 24
 LARGEST_BYTES = 400_000
 COLORS = 256
 PAGE_MILLISECONDS = 20_000
+PHOTOGRAPHS = 5
+Panel = dict[str, Any]
 THEMES = {"light": "", "dark": "-dark"}
 # What a reader of that dashboard would have chosen.
 CHOSEN: dict[str, dict[str, str]] = {
@@ -132,19 +136,19 @@ def _npm(folder: Path, *arguments: str) -> None:
 def _draw(page: Path, asked: Asked, of: str, out: Path) -> None:
     caption = CAPTION.format(version=VERSION, of=of)
     out.mkdir(parents=True, exist_ok=True)
-    heights = {}
+    panels = {}
     # All is asked before a browser takes its time, and the processor.
     for name, chosen in CHOSEN.items():
         dashboard = json.loads((DASHBOARDS / f"{name}.json").read_text())
         found = picture(dashboard, replace(asked, chosen=chosen), caption)
         (page / f"{name}.json").write_text(json.dumps(found))
-        heights[name] = _height(dashboard)
+        panels[name] = dashboard["panels"]
     with _served(page) as address:
-        for name, height in heights.items():
+        for name, drawn in panels.items():
             for theme, suffix in THEMES.items():
                 file = out / f"{name}{suffix}.png"
                 url = f"{address}/index.html?name={name}&theme={theme}"
-                _photograph(url, height, file)
+                _photograph(url, drawn, file)
                 _make_small(file)
                 sys.stdout.write(f"{file}: {file.stat().st_size} bytes\n")
 
@@ -166,13 +170,19 @@ def _served(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def _height(dashboard: dict[str, Any]) -> int:
-    places = [panel["gridPos"] for panel in dashboard["panels"]]
-    rows = max(place["y"] + place["h"] for place in places)
-    return HEAD_AND_FOOT_PIXELS + ROW_PIXELS * int(rows)
+def _photograph(url: str, panels: Sequence[Panel], file: Path) -> None:
+    """Photograph until nothing is blank: a busy machine is late with canvases."""
+    for _ in range(PHOTOGRAPHS):
+        _photograph_once(url, panels, file)
+        blank = _blank(file, panels)
+        if not blank:
+            return
+    raise RuntimeError(f"{file}: nothing was drawn in {', '.join(blank)}")
 
 
-def _photograph(url: str, height: int, file: Path) -> None:
+def _photograph_once(url: str, panels: Sequence[Panel], file: Path) -> None:
+    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
+    height = HEAD_PIXELS + ROW_PIXELS * rows + FOOT_PIXELS
     with tempfile.TemporaryDirectory(prefix="chromium-") as profile:
         command = [
             "chromium",
@@ -188,6 +198,30 @@ def _photograph(url: str, height: int, file: Path) -> None:
             url,
         ]
         subprocess.run(command, check=True, capture_output=True)
+
+
+def _blank(file: Path, panels: Sequence[Panel]) -> list[str]:
+    """Give the titles of panels of one colour between their title and their middle."""
+    with Image.open(file) as image:
+        return [
+            panel["title"]
+            for panel in panels
+            if panel["type"] != "row"
+            and image.convert("RGB").crop(_figure(panel)).getcolors(1)
+        ]
+
+
+def _figure(panel: Panel) -> tuple[int, int, int, int]:
+    """Tell where figures must be: left, top, right and bottom pixel."""
+    x, y, w, h = (panel["gridPos"][side] for side in "xywh")
+    column = WIDTH_PIXELS / COLUMNS
+    top = HEAD_PIXELS + ROW_PIXELS * y
+    return (
+        int(column * (x + w * 0.2)),
+        top + ROW_PIXELS,
+        int(column * (x + w * 0.6)),
+        top + ROW_PIXELS * h * 6 // 10,
+    )
 
 
 def _make_small(file: Path) -> None:
