@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 
 from . import servers
-from .listeners import Spans, Webhook
-from .servers import Api, Server, built, free_port, of_debian
+from .listeners import Webhook
+from .servers import Api, Jaeger, Server, built, free_port, of_debian
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -28,9 +28,11 @@ SHOP = ROOT / "examples/shop/main.py"
 DRIVE = ROOT / "examples/drive.py"
 EVERYTHING = Path(__file__).with_name("everything.py")
 NAMESPACE = "demo"
+JAEGER_LISTENING = r'"Query server started","http_addr":"([^"]+)"'
 LOOK_BACK = "15s"  # of five minutes; a busy machine exports late
 SCRAPE: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus/scrape.yml").read_text())
 SCRAPED_JOB: str = SCRAPE["scrape_configs"][0]["job_name"]
+COLLECTOR_JOB = "otelcol"
 _FASTER = {"m": (1, "s"), "h": (1, "m"), "d": (24, "m")}
 _TIMES = ("expr", "for", "keep_firing_for", "interval")
 
@@ -64,7 +66,7 @@ class Pipeline:
         server: Prometheus's process, to wait by.
         collector: The Collector's process.
         endpoint: Where processes send to.
-        spans: What is sent to the trace store.
+        jaeger: Its answers; the Collector sends it the spans.
         scraped_port: Where Prometheus scrapes a process.
     """
 
@@ -75,7 +77,7 @@ class Pipeline:
     server: Server
     collector: Server
     endpoint: str
-    spans: Spans
+    jaeger: Jaeger
     scraped_port: int
 
     @contextmanager
@@ -125,14 +127,18 @@ def running(folder: Path) -> Iterator[Pipeline]:
         webhook = stack.enter_context(Webhook())
         alertmanager = stack.enter_context(_alertmanager(folder, webhook.url))
         alerts_at = alertmanager.find(servers.LISTENING)
-        scraped_port = free_port()
-        prometheus = stack.enter_context(_prometheus(folder, alerts_at, scraped_port))
+        scraped_port, own_port = free_port(), free_port()
+        prometheus = stack.enter_context(
+            _prometheus(folder, alerts_at, scraped_port, own_port)
+        )
         metrics_at = prometheus.find(servers.LISTENING)
-        spans = stack.enter_context(Spans())
+        spans_to = f"127.0.0.1:{free_port()}"
+        jaeger = stack.enter_context(_jaeger(folder, spans_to))
+        traces_at = jaeger.find(JAEGER_LISTENING)
         health = f"http://127.0.0.1:{free_port()}"
         receiver = f"127.0.0.1:{free_port()}"
         collector = stack.enter_context(
-            _collector(folder, health, receiver, metrics_at, spans.url)
+            _collector(folder, health, receiver, metrics_at, spans_to, own_port)
         )
         ready = ((prometheus, f"http://{metrics_at}/-/ready"), (collector, health))
         for server, url in ready:
@@ -145,7 +151,7 @@ def running(folder: Path) -> Iterator[Pipeline]:
             prometheus,
             collector,
             f"http://{receiver}",
-            spans,
+            Jaeger(traces_at),
             scraped_port,
         )
 
@@ -169,15 +175,20 @@ def _alertmanager(folder: Path, url: str) -> Server:
     )
 
 
-def _prometheus(folder: Path, alerts_at: str, scraped_port: int) -> Server:
+def _prometheus(
+    folder: Path, alerts_at: str, scraped_port: int, own_port: int
+) -> Server:
     content = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
     content["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     content["alerting"]["alertmanagers"][0]["static_configs"] = [
         {"targets": [alerts_at]}
     ]
-    (job,) = SCRAPE["scrape_configs"]
-    targets = [f"127.0.0.1:{scraped_port}"]
-    content["scrape_configs"] = [job | {"static_configs": [{"targets": targets}]}]
+    ports = {SCRAPED_JOB: scraped_port, COLLECTOR_JOB: own_port}
+    content["scrape_configs"] = [
+        job | {"static_configs": [{"targets": [f"127.0.0.1:{ports[job['job_name']]}"]}]}
+        for job in (*content["scrape_configs"], *SCRAPE["scrape_configs"])
+        if job["job_name"] in ports
+    ]
     (name,) = content["rule_files"]
     rules = yaml.safe_load((DEPLOY / "prometheus" / name).read_text())
     faster = {"groups": [hurried(group) for group in rules["groups"]]}
@@ -196,8 +207,33 @@ def _prometheus(folder: Path, alerts_at: str, scraped_port: int) -> Server:
     )
 
 
+def _jaeger(folder: Path, receiver: str) -> Server:
+    """Run it in the place of Tempo: it takes the same, and comes as a Go module."""
+    anywhere = (
+        "admin.http",
+        "collector.grpc-server",
+        "collector.http-server",
+        "collector.otlp.grpc",
+        "query.grpc-server",
+        "query.http-server",
+    )
+    return Server(
+        folder / "jaeger.log",
+        built("jaeger"),
+        f"--collector.otlp.http.host-port={receiver}",
+        *(f"--{each}.host-port=127.0.0.1:0" for each in anywhere),
+        # Of itself; they would go to whoever has OTLP's own port.
+        environment={"OTEL_TRACES_SAMPLER": "always_off"},
+    )
+
+
 def _collector(
-    folder: Path, health: str, receiver: str, metrics_at: str, traces_to: str
+    folder: Path,
+    health: str,
+    receiver: str,
+    metrics_at: str,
+    spans_to: str,
+    own_port: int,
 ) -> Server:
     """Run the committed file; a second one has other addresses and nothing else."""
     others = {
@@ -211,11 +247,11 @@ def _collector(
             }
         },
         "exporters": {
-            "otlp_http/tempo": {"endpoint": traces_to},
+            "otlp_http/tempo": {"endpoint": f"http://{spans_to}"},
             "otlp_http/prometheus": {"endpoint": f"http://{metrics_at}/api/v1/otlp"},
         },
         "service": {
-            "telemetry": {"metrics": {"readers": [_reader(free_port())]}},
+            "telemetry": {"metrics": {"readers": [_reader(own_port)]}},
         },
     }
     path = folder / "otelcol.yaml"
@@ -226,6 +262,24 @@ def _collector(
         f"--config={DEPLOY / 'otelcol/config.yaml'}",
         f"--config={path}",
     )
+
+
+@contextmanager
+def victoriametrics(folder: Path) -> Iterator[Api]:
+    """Start the other store, as the head of its relabelling says."""
+    address = f"127.0.0.1:{free_port()}"
+    with Server(
+        folder / "victoriametrics.log",
+        built("victoria-metrics"),
+        f"-httpListenAddr={address}",
+        f"-storageDataPath={folder / 'victoriametrics'}",
+        "-opentelemetry.usePrometheusNaming",
+        f"-relabelConfig={DEPLOY / 'victoriametrics/relabel.yml'}",
+        "-search.latencyOffset=0s",  # or what is new is not seen for half a minute
+    ) as server:
+        url = f"http://{address}/health"
+        server.until(lambda: servers.fetch(url), f"{url} answers")
+        yield Api(address)
 
 
 def _reader(port: int) -> dict[str, Any]:

@@ -19,8 +19,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 VARIABLE = "OTEL_MEMORY_STACK"
 # Read at once: tests run without OpenTelemetry's variables, and ours begins as theirs.
@@ -156,7 +157,7 @@ LISTENING = r'msg="?Listening on"? .*address=(127\.0\.0\.1:\d+)'
 
 
 class Api:
-    """What Prometheus and Alertmanager answer.
+    """What a server answers: Prometheus, Alertmanager, Jaeger.
 
     Args:
         address: Host and port.
@@ -180,3 +181,53 @@ class Api:
         found = self.query(expression)
         assert len(found) <= 1, found
         return float(found[0]["value"][1]) if found else None
+
+
+class Tag(NamedTuple):
+    """What a span has by some name: its type in Jaeger's words, and the value."""
+
+    type: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Span:
+    """What is looked at of a span that Jaeger keeps."""
+
+    service: str
+    name: str
+    trace_id: str
+    tags: dict[str, Tag]
+
+
+class Jaeger(Api):
+    """What Jaeger answers about the spans that it keeps."""
+
+    def find(self, service: str, name: str = "", **tags: str) -> list[Span]:
+        """Search for traces as a person does; give all of their spans.
+
+        Args:
+            service: A span of the trace is this service's,
+            name: has this name, or any,
+            **tags: and these values, exactly.
+        """
+        asked = {"service": service, "limit": "1500", "tags": json.dumps(tags)}
+        if name:
+            asked["operation"] = name
+        return self._spans("/api/traces", **asked)
+
+    def trace(self, trace_id: str) -> list[Span]:
+        """Open a trace that is known by its id."""
+        return self._spans(f"/api/traces/{trace_id}")
+
+    def _spans(self, way: str, **asked: str) -> list[Span]:
+        return [
+            Span(
+                trace["processes"][each["processID"]]["serviceName"],
+                each["operationName"],
+                each["traceID"],
+                {tag["key"]: Tag(tag["type"], tag["value"]) for tag in each["tags"]},
+            )
+            for trace in self.get(way, **asked)["data"]
+            for each in trace["spans"]
+        ]

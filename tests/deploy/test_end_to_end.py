@@ -2,11 +2,12 @@
 """From a process's memory to whoever is told of it, by real servers all the way.
 
 examples/shop under opentelemetry-instrument, OTLP, the Collector, Prometheus 3 with our
-rules, Alertmanager, a webhook. Spans end in the test itself: no trace store runs here.
+rules, Alertmanager, a webhook; and Jaeger, which keeps the spans.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +15,20 @@ from typing import Any
 
 import pytest
 import yaml
+from opentelemetry.sdk.environment_variables import (
+    OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE,
+)
 
 from deploy import names, scale
 from otel_memory import semconv
 
-from . import dashboards, pipeline
+from . import dashboards, pipeline, servers
 from .pipeline import NAMESPACE, SCRAPED_JOB, Pipeline
 
 pytestmark = pytest.mark.extension
 
 RULES = pipeline.DEPLOY / "prometheus/otel-memory.rules.yml"
+STACK_PAGE = pipeline.ROOT / "docs/stack.md"
 LEAKING = "/recommend?session={1-4000000000}"
 MIX = (f"6 {LEAKING}", "1 /products/{1-5000}", "1 /search?q=brass", "1 /reports/sales")
 LIMIT = "160MiB"
@@ -95,8 +100,8 @@ def used_series() -> set[str]:
     return {name for name in found if ":" not in name} - set(dashboards.OF_PROMETHEUS)
 
 
-def names_of(stack: Pipeline, job: str) -> set[str]:
-    found = stack.prometheus.query(f'count by (__name__) ({{job="{job}"}})')
+def names_of(api: servers.Api, job: str) -> set[str]:
+    found = api.query(f'count by (__name__) ({{job="{job}"}})')
     return {each["metric"]["__name__"] for each in found}
 
 
@@ -108,7 +113,7 @@ def test_every_name_in_a_panel_or_a_rule_arrives(stack, everything, job):
     used = used_series()
     assert used
     stack.server.until(
-        lambda: used <= names_of(stack, job),
+        lambda: used <= names_of(stack.prometheus, job),
         f"all of {sorted(used)} of {job}",
     )
 
@@ -123,7 +128,7 @@ def test_the_shop_has_all_that_the_machine_has(stack, shop):
     limits = {semconv.LIMIT, semconv.LIMIT_USAGE}
     absent = {names.series(metric) for metric in MAY_BE_ABSENT | limits}
     stack.server.until(
-        lambda: used_series() - absent <= names_of(stack, SHOP_JOB),
+        lambda: used_series() - absent <= names_of(stack.prometheus, SHOP_JOB),
         f"all of {sorted(used_series() - absent)}",
     )
 
@@ -145,6 +150,30 @@ def test_scopes_are_off_the_scraped_series(stack, everything):
         lambda: stack.prometheus.query(query), "it is scraped"
     )
     assert set(found["metric"]) == {"__name__", "job", "instance"}
+
+
+def test_victoriametrics_has_the_same_names_and_labels(stack):
+    way = "/opentelemetry/v1/metrics"
+    job = f"{NAMESPACE}/elsewhere"
+    with (
+        pipeline.victoriametrics(stack.folder) as victoria,
+        stack.process(
+            "elsewhere",
+            pipeline.EVERYTHING,
+            OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{victoria.url}{way}",
+        ) as process,
+    ):
+        used = used_series()
+        process.until(
+            lambda: used <= names_of(victoria, job),
+            lambda: f"{sorted(used - names_of(victoria, job))} of {job}",
+        )
+        rss = f'{names.series(semconv.PROCESS_RSS)}{{job="{job}"}}'
+        (found,) = victoria.query(rss)
+        assert re.fullmatch(r"[0-9a-f-]{36}", found["metric"]["instance"])
+        assert not [k for k in found["metric"] if k.startswith(("scope_", "telemetry"))]
+        usage, limit = map(names.series, (semconv.LIMIT_USAGE, semconv.LIMIT))
+        assert victoria.query(f'{usage}{{job="{job}"}} / {limit}')
 
 
 # --- Scale -------------------------------------------------------------------
@@ -197,13 +226,52 @@ def test_a_process_has_as_many_series_as_are_computed(stack, shop, everything, j
 # --- Traces ------------------------------------------------------------------
 
 
-def test_spans_carry_what_they_took(stack, shop):
-    found = stack.spans.find(
-        "a search", lambda s: (s.service, s.name) == ("shop", "search_products")
+# What Jaeger calls the types of attributes; a list it keeps as JSON.
+TYPES = {"int": ("int64", int), "bool": ("bool", bool), "string[]": ("string", str)}
+SEARCHES = ("shop", "search_products")
+
+
+def searches(stack: Pipeline) -> list[servers.Span]:
+    """The spans of searches that the trace store has."""
+    return stack.server.until(
+        lambda: [s for s in stack.jaeger.find(*SEARCHES) if s.name == SEARCHES[1]],
+        "searches are kept",
     )
-    for span in found:
-        assert isinstance(span.attributes[semconv.SPAN_HEAP_DELTA], int)
-        assert span.attributes[semconv.SPAN_HEAP_ALLOCATED] > 8 << 20
+
+
+def test_a_trace_is_found_by_what_a_span_took(stack, shop):
+    span = searches(stack)[0]
+    took = span.tags[semconv.SPAN_HEAP_DELTA]
+    found = stack.jaeger.find("shop", **{semconv.SPAN_HEAP_DELTA: str(took.value)})
+    assert span in found
+    by_trace: dict[str, list[servers.Tag | None]] = {}
+    for each in found:
+        kept = by_trace.setdefault(each.trace_id, [])
+        kept.append(each.tags.get(semconv.SPAN_HEAP_DELTA))
+    assert all(took in tags for tags in by_trace.values())
+    everything = {each.trace_id for each in stack.jaeger.find("shop")}
+    assert by_trace.keys() < everything
+    nothing = str(1 << 62)
+    assert stack.jaeger.find("shop", **{semconv.SPAN_HEAP_DELTA: nothing}) == []
+
+
+def test_spans_carry_what_they_took(stack, shop):
+    spans = searches(stack)
+    for span in spans:
+        assert span.tags[semconv.SPAN_HEAP_ALLOCATED].value > 8 << 20
+    # Not on each of them: a span may have been passed over by the sampler.
+    tags = [s.tags.get(semconv.SPAN_HEAP_TOP_SITES) for s in spans]
+    sites = [site for tag in tags if tag for site in json.loads(tag.value)]
+    assert any("reports.py" in site for site in sites)
+
+
+@pytest.mark.parametrize("attribute", semconv.SPAN_ATTRIBUTES, ids=lambda a: a.name)
+def test_attributes_keep_their_types_on_the_way(stack, shop, attribute):
+    found = stack.jaeger.find("shop")
+    tags = [span.tags[attribute.name] for span in found if attribute.name in span.tags]
+    assert tags
+    for tag in tags:
+        assert (tag.type, type(tag.value)) == TYPES[attribute.type]
 
 
 def test_an_exemplar_leads_to_its_trace(stack, shop):
@@ -220,7 +288,22 @@ def test_an_exemplar_leads_to_its_trace(stack, shop):
 
     for each in stack.server.until(exemplars, "exemplars are kept"):
         trace = each["labels"]["trace_id"]
-        stack.spans.find(f"trace {trace}", lambda s, trace=trace: s.trace_id == trace)
+        stack.server.until(
+            lambda trace=trace: stack.jaeger.trace(trace), f"trace {trace} is kept"
+        )
+
+
+# --- What is lost ------------------------------------------------------------
+
+
+def test_what_is_lost_is_counted_under_the_name_that_is_told(stack, shop, everything):
+    """Prometheus refuses deltas, as the same page says."""
+    (name,) = set(re.findall(r"\botelcol_\w+", STACK_PAGE.read_text()))
+    lost = f'sum({name}{{job="{pipeline.COLLECTOR_JOB}"}})'
+    assert stack.prometheus.value(lost) is None
+    variables = {OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: "delta"}
+    with stack.process("deltas", "-c", "pass", **variables):
+        stack.server.until(lambda: stack.prometheus.value(lost), f"{lost} is more")
 
 
 # --- Who is told -------------------------------------------------------------
@@ -253,8 +336,10 @@ class Growing:
             )
             if value >= share:
                 return value
-            pipeline.drive(self.port, 10, f"1 {LEAKING}", seed=self.sent)
-            self.sent += 10
+            # Of its limit, ten requests take two hundredths.
+            requests = 30 if share - value > 0.1 else 10
+            pipeline.drive(self.port, requests, f"1 {LEAKING}", seed=self.sent)
+            self.sent += requests
             until_counted(self.stack, self.job, self.sent)
         raise AssertionError(f"{value} is not {share}")
 

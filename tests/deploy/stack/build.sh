@@ -26,10 +26,15 @@ collector() { # the builder writes main.go; its go.mod gives way to the committe
     (cd "$work" && go build -o "$folder/otelcol" .)
 }
 
-[ $# -gt 0 ] || set -- prometheus amtool collector
+jaeger() { # without its pages, which are in no module; it answers all the same
+    tools jaeger
+    mv "$folder/all-in-one" "$folder/jaeger"
+}
+
+[ $# -gt 0 ] || set -- prometheus amtool collector jaeger victoriametrics
 for name in "$@"; do
     case $name in
-        collector) collector ;;
+        collector | jaeger) "$name" ;;
         *) tools "$name" ;;
     esac
 done
