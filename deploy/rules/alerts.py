@@ -7,7 +7,7 @@ Every line of the table has a page in `docs/runbooks/`, named by its slug.
 from __future__ import annotations
 
 from deploy import names
-from deploy.rules import series
+from deploy.rules import collector, series
 from deploy.rules.model import Alert, Severity
 from deploy.rules.panels import Panel
 from otel_memory import semconv
@@ -31,7 +31,10 @@ _FAILURES = names.series(semconv.FAILURES)
 _SAMPLES = names.series(semconv.SAMPLER_SAMPLES)
 _DROPPED = names.series(semconv.SAMPLER_DROPPED)
 _LEAKING = semconv.LEAK_STATES.index("leaking")
-_RESTARTED = f"resets({series.UPTIME}[15m]) > 0"
+_YOUNG = f"{series.UPTIME} < {series.YOUNG_SECONDS}"
+# What is full after a start ended nothing. Not as recorded: where that comes late, the
+# old process's last reading would pass for one of the new process.
+_BEFORE_START = f"({series.RATIO_OF_LIMIT} unless ({_YOUNG}))"
 # A source that is off by choice has no reason.
 _NO_FIGURES = (
     f'{names.HEAP_SOURCE}=~"{semconv.SOURCE_OFF}|{semconv.SOURCE_LOST}", '
@@ -52,6 +55,12 @@ def _risen(counter: str, window: str) -> str:
     return f"{counter} - min_over_time({counter}[{window}])"
 
 
+def _seen(minutes: int) -> str:
+    """Ask for readings: a window over a start may have a single one."""
+    steps = f"count_over_time({_RATIO}[{minutes}m:1m])"
+    return f"{steps} >= {series.enough_steps(minutes)}"
+
+
 ALERTS = (
     Alert(
         "at limit",
@@ -64,7 +73,7 @@ ALERTS = (
         "the kernel kills at 100%.",
         Panel.LIMIT_SHARE,
         # What has ended has samples in the window, too.
-        guards=(_RATIO,),
+        guards=(_RATIO, _seen(5)),
         pending="2m",
         keep="5m",
     ),
@@ -77,7 +86,7 @@ ALERTS = (
         "Little is left below the memory limit.",
         f"{_PROCESS} has not been below {_SHARE} of its memory limit for ten minutes.",
         Panel.LIMIT_SHARE,
-        guards=(_RATIO,),
+        guards=(_RATIO, _seen(10)),
         pending="5m",
         keep="10m",
     ),
@@ -93,6 +102,8 @@ ALERTS = (
         Panel.MEMORY,
         guards=(
             f"{_RATIO} > {_FORECAST['used_ratio']}",
+            # Who is beyond a limit that does not kill reaches it no more.
+            f"{_RATIO} < 1",
             f"{series.USAGE_R2} > {_GROWTH['r2']}",
             # A warm-up slackens, and so does what came in steps.
             f"deriv({series.USAGE}[30m])"
@@ -115,14 +126,16 @@ ALERTS = (
     Alert(
         "OOM restart",
         Severity.WARNING,
-        f"((last_over_time({_RATIO}[15m:1m]) unless {_RATIO})\n"
-        f"  or (max_over_time({_RATIO}[15m:1m]) and ({_RESTARTED})))",
+        # One reading that is missing is no end.
+        f"((last_over_time({_RATIO}[15m:1m]) unless last_over_time({_RATIO}[3m:1m]))\n"
+        f"  or (max_over_time({_BEFORE_START}[15m:1m]) and ({_YOUNG})))",
         ">",
         _LIMIT["critical_ratio"],
         "A process ended while its memory limit was almost reached.",
         f"{_PROCESS} was at {_SHARE} of its memory limit and then ended or started "
         "anew; probably it was killed.",
         Panel.LIMIT_SHARE,
+        keep="10m",
     ),
     Alert(
         "stalled",
@@ -209,6 +222,8 @@ ALERTS = (
         f"One {_SPAN} in {_PROCESS} took {_SHARE} of the memory limit; a few at once "
         "get the process killed.",
         Panel.SPAN_PEAK,
+        # A request of every hour is one trouble, and not one every hour.
+        keep="1h",
         extra_labels=(names.SPAN_NAME,),
     ),
     Alert(
@@ -259,6 +274,20 @@ ALERTS = (
         "otel-memory itself failed; the application did not notice.",
         f"otel-memory failed {_TIMES} time(s) in {_PROCESS} in the last hour.",
         Panel.FAILURES,
+    ),
+    Alert(
+        "telemetry lost",
+        Severity.WARNING,
+        f"(({collector.DOWN} > 0)\n  or ({collector.LOST}))",
+        ">",
+        0,
+        "Metrics are lost on their way, so other alerts may be silent.",
+        f"The Collector {_PROCESS} does not answer, or could not deliver all metrics "
+        "within the last 15 minutes.",
+        Panel.PROCESSES,
+        pending="5m",
+        keep="15m",
+        of_pipeline=True,
     ),
 )
 """Each rung; the order is that of the files."""

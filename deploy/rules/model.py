@@ -58,6 +58,7 @@ class Alert:
         summary: What is the matter, in one sentence without figures.
         description: The same for one series, a template that may use `$value`.
         extra_labels: Labels that choose on the dashboard, besides job and instance.
+        of_pipeline: About the way that all figures take, and not about one process.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Alert:
     pending: str = "0m"
     keep: str = "0m"
     extra_labels: tuple[str, ...] = ()
+    of_pipeline: bool = False
 
     @property
     def slug(self) -> str:
@@ -105,7 +107,8 @@ class Alert:
     @property
     def dashboard_url(self) -> str:
         """A template of the dashboard's address, with its variables set."""
-        chosen = (names.JOB, names.INSTANCE, *self.extra_labels)
+        process = () if self.of_pipeline else (names.JOB, names.INSTANCE)
+        chosen = (*process, *self.extra_labels)
         variables = [
             f"var-{label}={{{{ {LABELS}.{label} | urlquery }}}}" for label in chosen
         ]

@@ -98,7 +98,9 @@ def _grafana_alert(alert: Alert) -> dict[str, Any]:
         "keepFiringFor": alert.keep,
         # What is guarded has no result most of the time, and means well by that.
         "noDataState": "OK",
-        "execErrState": "Error",
+        # All rules ask one database: if it does not answer, one of them says so.
+        "execErrState": "Error" if alert.of_pipeline else "KeepLast",
+        **({"missing_series_evals_to_resolve": 1} if alert.pending != _NEVER else {}),
         "isPaused": False,
         "labels": alert.labels,
         "annotations": {

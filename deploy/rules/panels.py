@@ -13,6 +13,7 @@ from enum import Enum
 class Panel(Enum):
     """One panel: the dashboard's key in the settings, and the panel's id there."""
 
+    PROCESSES = ("fleet", 101)
     MEMORY = ("process", 201)
     LIMIT_SHARE = ("process", 202)
     GROWTH = ("process", 302)

@@ -8,7 +8,10 @@ floor, beyond what the growth of its traffic explains, and to a level above anyt
 before: swings come back.
 
 Series of one process without attributes have equal labels, so they are joined without
-`on`. Those with attributes are joined `on (job, instance)`.
+`on`. Those with attributes are filtered `on (job, instance)`, and where figures meet,
+joined by all labels but the attributes': two processes may share job and instance (of
+two clusters in one store, or before and after a deploy), and figures that meet more
+than one fail for all the fleet.
 """
 
 from __future__ import annotations
@@ -27,8 +30,8 @@ _FORECAST_SECONDS = _SETTINGS["forecast"]["warm_up_seconds"] + HOUR_SECONDS
 _ENOUGH_SAMPLES = int(
     HOUR_SECONDS / _EXPORT_SECONDS * _SETTINGS["export"]["complete_ratio"]
 )
-# The same of a subquery's steps, one a minute whatever the interval.
-_ENOUGH_STEPS = int(60 * _SETTINGS["export"]["complete_ratio"])
+YOUNG_SECONDS = 2 * _EXPORT_SECONDS
+"""Whatever the phase: of a process that is younger there is a first sample."""
 _FLOOR = "5m"
 RATE = f"{max(5, 5 * _EXPORT_SECONDS // 60)}m"
 
@@ -46,10 +49,11 @@ COUNT = names.series(semconv.SPAN_COUNT)
 LIVE = names.series(semconv.SPAN_LIVE)
 PEAK = names.series(semconv.SPAN_PEAK)
 
+RATIO_OF_LIMIT = f"{USAGE} / ({LIMIT} > 0)"
 LIMIT_RATIO = "otel_memory:limit_usage:ratio"
 USAGE_SLOPE = "otel_memory:limit_usage_bytes:deriv1h"
 USAGE_R2 = "otel_memory:limit_usage_bytes:r2_1h"
-ANONYMOUS_FLOOR = "otel_memory:process_anonymous_bytes:floor"
+ANONYMOUS_FLOOR = names.ANONYMOUS_FLOOR
 ANONYMOUS_SLOPE = "otel_memory:process_anonymous_bytes:deriv1h"
 ANONYMOUS_R2 = "otel_memory:process_anonymous_bytes:r2_1h"
 ANONYMOUS_HIGH = "otel_memory:process_anonymous_bytes:new_high"
@@ -60,6 +64,14 @@ SPAN_R2 = "otel_memory:span_heap_live_bytes:r2_1h"
 SPAN_RATE = "otel_memory:span_count:rate1h"
 SPAN_GROWTH = "otel_memory:span_heap_live_bytes:growth_per_hour"
 SPAN_PEAK_RATIO = "otel_memory:span_heap_peak:ratio"
+
+
+def enough_steps(minutes: int) -> int:
+    """Count the steps that a window should have, one a minute whatever the interval.
+
+    Not all of them: who thrashes at its limit does not answer each scrape.
+    """
+    return int(minutes * _SETTINGS["export"]["complete_ratio"])
 
 
 def _slope(hour: str, metric: str, settled_seconds: int) -> str:
@@ -112,7 +124,7 @@ _PROCESS_GROWTH = _beyond_traffic(
 )
 
 RECORDINGS = (
-    Recording(LIMIT_RATIO, f"{USAGE} / ({LIMIT} > 0)"),
+    Recording(LIMIT_RATIO, RATIO_OF_LIMIT),
     Recording(USAGE_SLOPE, _slope(f"{USAGE}[1h]", USAGE, _FORECAST_SECONDS)),
     Recording(USAGE_R2, _r2(f"{USAGE}[1h]")),
     Recording(ANONYMOUS_FLOOR, f"min_over_time({ANONYMOUS}[{_FLOOR}])"),
@@ -133,7 +145,7 @@ RECORDINGS = (
     Recording(
         SPAN_SLOPE,
         f"deriv({SPAN_LIVE}[1h:1m])\n"
-        f"  and (count_over_time({SPAN_LIVE}[1h:1m]) >= {_ENOUGH_STEPS})\n"
+        f"  and (count_over_time({SPAN_LIVE}[1h:1m]) >= {enough_steps(60)})\n"
         f"  and {ON_PROCESS} ({UPTIME} > {SETTLED_SECONDS})",
     ),
     Recording(SPAN_R2, _r2(f"{SPAN_LIVE}[1h:1m]")),
@@ -150,7 +162,7 @@ RECORDINGS = (
     Recording(
         SPAN_PEAK_RATIO,
         f"max without ({_ENTRIES}) ({PEAK})\n"
-        f"  / {ON_PROCESS} group_left () ({LIMIT} > 0)\n"
+        f"  / ignoring ({names.SPAN_NAME}) group_left () ({LIMIT} > 0)\n"
         f"  and {ON_PROCESS} ({UPTIME} > {_SETTINGS['spans']['warm_up_seconds']})",
     ),
 )

@@ -9,23 +9,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .lives import AT, BASE, FORECAST, GROWTH, LEAK, NEAR, RESTART, Life, every
+from otel_memory import semconv
+
+from .lives import (
+    AT,
+    BASE,
+    FORECAST,
+    GROWTH,
+    LARGE,
+    LEAK,
+    NEAR,
+    RESTART,
+    Life,
+    every,
+    full,
+    since,
+)
 from .promtool import Check, Trial
 from .shapes import (
     HOUR,
+    MIB,
     Process,
     bursts,
     flat,
     later,
     line,
     noise,
+    span_row,
     step,
     summed,
     swing,
     teeth,
     warm_up,
 )
-from .signals import SERIES
+from .signals import COLLECTORS, SERIES
 
 # They start four hours after the quietest one.
 DAY_TRAFFIC = later(summed(flat(400), swing(800)), 4 * HOUR)
@@ -98,7 +115,7 @@ LEAKS = (
         "leak-restarted",
         Process(
             memory=lambda m: 760 + m if m < 200 else 300 + (m - 200),
-            age=lambda m: m if m < 200 else m - 200,
+            age=since(200),
             traffic=None,
         ),
         [NEAR, AT, RESTART, FORECAST, GROWTH],
@@ -108,7 +125,41 @@ LEAKS = (
         "vanished",
         Process(memory=summed(flat(300), line(4400, 200, 209)), end=209),
         [RESTART],
-        [208, 240],
+        [208, 245],
+    ),
+)
+
+# Around a start, a scrape that fails, and the limit itself.
+EDGE_MINUTES = 4 * HOUR
+EDGES = (
+    # A start takes much for some minutes: of a new process, of one that was not seen
+    # for a while, and of one that was replaced under the same name.
+    Life("full-start", Process(memory=full(200, 3), begin=200, age=since(200))),
+    Life("near-start", Process(memory=full(200, 7, 850), begin=200, age=since(200))),
+    Life("full-after-outage", Process(memory=full(200, 3), missing=range(140, 200))),
+    Life("full-after-deploy", Process(memory=full(220, 3), age=since(220))),
+    Life(
+        "full-from-start",
+        Process(memory=flat(950), begin=200, age=since(200)),
+        [NEAR, AT],
+        [204],
+    ),
+    # What thrashes at its limit does not answer each time.
+    Life(
+        "full-and-slow",
+        Process(memory=flat(950), unanswered=range(4, EDGE_MINUTES, 5)),
+        [AT],
+    ),
+    Life(
+        "near-and-slow",
+        Process(memory=flat(850), unanswered=range(4, EDGE_MINUTES, 10)),
+        [NEAR],
+    ),
+    # The limit is one that it was told, and does not kill.
+    Life(
+        "beyond-its-limit",
+        Process(memory=summed(LEAK, flat(500)), limit=700),
+        [GROWTH, NEAR, AT],
     ),
 )
 
@@ -156,9 +207,27 @@ def trial(name: str, lives: Sequence[Life], minutes: int) -> Trial:
     return Trial(name, minutes, processes, checks)
 
 
+_LARGE = Process(more=[(semconv.SPAN_PEAK, span_row("GET /"), flat(400 * MIB))])
+# Of two clusters in one store, with equal names.
+TWINS = Trial(
+    "twins",
+    HOUR,
+    [
+        replace(_LARGE, instance="twin", labels={"cluster": "east"}),
+        replace(_LARGE, instance="twin", labels={"cluster": "west"}),
+        replace(_LARGE, instance="alone"),
+    ],
+    [
+        Check("twin", [f"{LARGE} GET /"], cluster="east"),
+        Check("twin", [f"{LARGE} GET /"], cluster="west"),
+        Check("alone", [f"{LARGE} GET /"]),
+    ],
+)
 SHORTS = (
+    TWINS,
     trial("calm", CALM, SHORT_MINUTES),
     trial("leaks", LEAKS, SHORT_MINUTES),
     trial("series", SERIES, SHORT_MINUTES),
+    trial("edges", (*EDGES, *COLLECTORS), EDGE_MINUTES),
 )
 DAYS = trial("days", LONG, LONG_MINUTES)

@@ -10,7 +10,6 @@ from deploy.rules.alerts import ALERTS
 
 from .promtool import Check, Told, Trial
 from .rungs import MINUTES, RUNGS, Rung
-from .shapes import JOB
 
 
 def trial(*, late: bool = False) -> Trial:
@@ -47,23 +46,27 @@ def _told(rung: Rung, description: str) -> Told:
     urls = names.SETTINGS["urls"]
     uid = names.SETTINGS["dashboards"][rung.dashboard]
     span = rung.labels.get(names.SPAN_NAME)
-    chosen = f"var-job=shop%2Fweb&var-instance={rung.title}"
+    job = rung.process.job
+    chosen = f"var-job={job.replace('/', '%2F')}&var-instance={rung.title}"
+    if span:
+        chosen += f"&var-span_name={span}"
+    if rung.dashboard == "fleet":
+        chosen = ""
     return Told(
         rung.firing,
         rung.title,
         [
             {
                 "exp_labels": {
-                    names.JOB: JOB,
+                    names.JOB: job,
                     names.INSTANCE: rung.title,
                     "severity": rung.severity,
                     **rung.labels,
                 },
                 "exp_annotations": {
                     "summary": alert.summary,
-                    "description": description.replace("WHO", f"{JOB} ({rung.title})"),
-                    "dashboard_url": f"{urls['grafana']}/d/{uid}?{chosen}"
-                    + (f"&var-span_name={span}" if span else ""),
+                    "description": description.replace("WHO", f"{job} ({rung.title})"),
+                    "dashboard_url": f"{urls['grafana']}/d/{uid}?{chosen}",
                     "runbook_url": f"{urls['runbooks']}/{alert.slug}.md",
                 },
             }

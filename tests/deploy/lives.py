@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .shapes import Curve, Process, flat, line, noise, restarted, summed
+from .shapes import Collector, Curve, Process, flat, line, noise, restarted, summed
 
 GROWTH = "OTelMemorySteadyGrowth"
 FORECAST = "OTelMemoryLimitForecast"
@@ -14,6 +14,8 @@ SPAN_GROWTH = "OTelMemorySpanGrowth"
 RESTART = "OTelMemoryOOMRestart"
 NEAR, AT = "OTelMemoryNearLimit", "OTelMemoryAtLimit"
 FAILURES = "OTelMemoryProfilerFailures"
+LARGE = "OTelMemoryLargeRequest"
+LOST = "OTelMemoryTelemetryLost"
 
 NOISE = noise(4)
 BASE = summed(flat(300), NOISE)
@@ -32,9 +34,19 @@ class Life:
     """
 
     name: str
-    process: Process
+    process: Process | Collector
     alerts: Sequence[str] = ()
     silent: Sequence[int] = ()
+
+
+def since(start: int) -> Curve:
+    """Give the age of a process that was replaced under the same name."""
+    return lambda minute: minute if minute < start else minute - start
+
+
+def full(begin: int, minutes: int, level: float = 950) -> Curve:
+    """Takes nearly all that there is for some minutes, and then as much as before."""
+    return lambda minute: level if begin <= minute < begin + minutes else 400
 
 
 def every(curve: Curve, minutes: int) -> Process:

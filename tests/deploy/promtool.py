@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from .shapes import Process
+from .shapes import Collector, Process
 
-FIRING = 'ALERTS{{alertstate="firing", instance="{instance}"}}'
+FIRING = 'ALERTS{{alertstate="firing", instance="{instance}", cluster="{cluster}"}}'
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,13 @@ class Check:
         instance: The process.
         alerts: Titles, of span names as `TITLE SPAN`; no others may fire.
         minute: When; None for any time at all.
+        cluster: A label of the process, where others share its instance.
     """
 
     instance: str
     alerts: Sequence[str]
     minute: int | None = None
+    cluster: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Trial:
 
     name: str
     minutes: int
-    processes: Sequence[Process]
+    processes: Sequence[Process | Collector]
     checks: Sequence[Check]
     told: Sequence[Told] = ()
 
@@ -86,7 +88,7 @@ class Trial:
         return path
 
     def _expression(self, check: Check) -> dict[str, Any]:
-        series = FIRING.format(instance=check.instance)
+        series = FIRING.format(instance=check.instance, cluster=check.cluster)
         minute = check.minute
         if minute is None:
             minute = self.minutes

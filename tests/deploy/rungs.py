@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from deploy import names
 from otel_memory import semconv
 
-from .shapes import MIB, Curve, Process, flat, line, span_row, step, summed
+from .lives import since
+from .shapes import MIB, Collector, Curve, Process, flat, line, span_row, step, summed
 
 MINUTES = 420
 CGROUP = {semconv.ATTR_PRESSURE_SCOPE: semconv.PRESSURE_CGROUP}
@@ -34,13 +35,13 @@ class Rung:
         beside: Other alerts that the process rightly raises at some time.
         also: Those of them at `firing`.
         also_kept: Those of them at `kept`.
-        dashboard: Key of the settings.
+        dashboard: Key of the settings; the fleet's shows no single process.
         labels: Besides job, instance and severity.
     """
 
     title: str
     severity: str
-    process: Process
+    process: Process | Collector
     silent: int
     firing: int
     over: int
@@ -139,13 +140,14 @@ RUNGS = (
         replace(
             NOBODY,
             memory=restarts(climbs(210), 210),
-            age=lambda minute: minute if minute < 210 else minute - 210,
+            age=since(210),
         ),
         209,
-        212,
+        211,
         230,
         "WHO was at 94.34% of its memory limit and then ended or started anew; probably it "
         "was killed.",
+        kept=220,
     ),
     Rung(
         "OTelMemoryStalled",
@@ -238,10 +240,11 @@ RUNGS = (
         ),
         199,
         205,
-        212,
+        275,
         "One get_product_list in WHO took 30% of the memory limit; a few at once get the process killed.",
         dashboard="spans",
         labels={names.SPAN_NAME: OPERATION},
+        kept=268,
     ),
     Rung(
         "OTelMemoryProfilerOverhead",
@@ -304,5 +307,17 @@ RUNGS = (
         230,
         265,
         "otel-memory failed 3 time(s) in WHO in the last hour.",
+    ),
+    Rung(
+        "OTelMemoryTelemetryLost",
+        "warning",
+        Collector(down=range(200, 260)),
+        204,
+        210,
+        280,
+        "The Collector WHO does not answer, or could not deliver all metrics within the "
+        "last 15 minutes.",
+        dashboard="fleet",
+        kept=270,
     ),
 )

@@ -18,11 +18,14 @@ from otel_memory import semconv
 MIB = 1 << 20
 HOUR = 60
 JOB, INSTANCE = "shop/web", "web-1"
+COLLECTOR_JOB = "otelcol"
 LIMIT_MIB = 1024
 REQUESTS_PER_MINUTE = 600
 
 Curve = Callable[[int], float]
-Samples = list[float | None]
+Samples = list[float | str | None]
+# What Prometheus writes where a scrape fails.
+STALE = "stale"
 
 
 def flat(level: float) -> Curve:
@@ -89,6 +92,8 @@ class Process:
         end: The last one.
         every: Minutes between two samples.
         missing: Minutes without samples.
+        unanswered: Minutes at which it was asked, and did not answer in time.
+        labels: That all of its series have besides.
         more: Samples of other series, by metric and by the attributes' values.
     """
 
@@ -103,8 +108,10 @@ class Process:
     end: int = 100 * HOUR
     every: int = 1
     missing: range = range(0)
+    unanswered: range = range(0)
     job: str = JOB
     instance: str = INSTANCE
+    labels: Mapping[str, str] = field(default_factory=dict)
     more: Sequence[tuple[semconv.Metric, Mapping[str, str], Curve]] = ()
 
     def series(self, minutes: int) -> list[dict[str, str]]:
@@ -146,23 +153,59 @@ class Process:
         minutes: int,
     ) -> dict[str, str]:
         assert sorted(attributes) == sorted(metric.attributes), metric.name
-        labels = {names.JOB: self.job, names.INSTANCE: self.instance}
+        labels = {names.JOB: self.job, names.INSTANCE: self.instance, **self.labels}
         labels |= {names.label(key): value for key, value in attributes.items()}
-        inside = ",".join(f'{key}="{value}"' for key, value in labels.items() if value)
         samples: Samples = [
-            curve(minute)
-            if self.begin <= minute <= self.end
-            and minute % self.every == 0
-            and minute not in self.missing
-            else None
-            for minute in range(minutes + 1)
+            self._sample(curve, minute) for minute in range(minutes + 1)
         ]
-        return {
-            "series": f"{names.series(metric)}{{{inside}}}",
-            "values": " ".join(
-                "_" if each is None else f"{each:.10g}" for each in samples
-            ),
-        }
+        return _written(names.series(metric), labels, samples)
+
+    def _sample(self, curve: Curve, minute: int) -> float | str | None:
+        if minute in self.unanswered:
+            return STALE
+        is_seen = self.begin <= minute <= self.end and minute not in self.missing
+        return curve(minute) if is_seen and minute % self.every == 0 else None
+
+
+@dataclass
+class Collector:
+    """A Collector, as Prometheus sees it that scrapes it.
+
+    Attributes:
+        down: Minutes without an answer.
+        counted: Points that were lost until each minute, by counter; none is no series.
+    """
+
+    down: range = range(0)
+    counted: Mapping[str, Curve] = field(default_factory=dict)
+    job: str = COLLECTOR_JOB
+    instance: str = INSTANCE
+
+    def series(self, minutes: int) -> list[dict[str, str]]:
+        """Give promtool's input series."""
+        each_minute = range(minutes + 1)
+        labels = {names.JOB: self.job, names.INSTANCE: self.instance}
+        answers: Samples = [float(minute not in self.down) for minute in each_minute]
+        found = [_written("up", labels, answers)]
+        for counter, curve in self.counted.items():
+            samples: Samples = [
+                STALE if minute in self.down else curve(minute) or None
+                for minute in each_minute
+            ]
+            own = {**labels, "exporter": "otlp_http/prometheus"}
+            found.append(_written(counter, own, samples))
+        return found
+
+
+def _written(name: str, labels: Mapping[str, str], samples: Samples) -> dict[str, str]:
+    inside = ",".join(f'{key}="{value}"' for key, value in labels.items() if value)
+    return {"series": f"{name}{{{inside}}}", "values": " ".join(map(_value, samples))}
+
+
+def _value(sample: float | str | None) -> str:
+    if sample is None:
+        return "_"
+    return sample if isinstance(sample, str) else f"{sample:.10g}"
 
 
 def span_row(span: str, entry: str = "GET /") -> dict[str, str]:

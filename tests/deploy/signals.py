@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from deploy.rules import collector
 from otel_memory import semconv
 
-from .lives import BASE, FAILURES, SPAN_GROWTH, Life
+from .lives import BASE, FAILURES, LOST, SPAN_GROWTH, Life
 from .shapes import (
+    JOB,
     MIB,
+    Collector,
     Curve,
     Process,
     bursts,
@@ -21,6 +24,8 @@ from .shapes import (
     teeth,
     warm_up,
 )
+
+REFUSED, NO_ROOM = collector.COUNTERS
 
 
 def source(name: str, reason: str) -> tuple[semconv.Metric, dict[str, str], Curve]:
@@ -158,5 +163,28 @@ SERIES = (
         ),
         [f"{SPAN_GROWTH} leaks"],
         [140],
+    ),
+)
+
+# How metrics come.
+COLLECTORS = (
+    # What it lost is hours ago, though the series came back just now.
+    Life(
+        "collector-away-for-a-moment",
+        Collector(down=range(200, 204), counted={REFUSED: flat(7)}),
+    ),
+    Life("service-down", Collector(job=JOB, down=range(200, 300))),
+    # The counter is there from the first loss on.
+    Life(
+        "collector-without-room",
+        Collector(counted={NO_ROOM: step(40, 200)}),
+        [LOST],
+        [204, 235],
+    ),
+    Life(
+        "collector-refused",
+        Collector(counted={REFUSED: summed(flat(7), step(1, 200)), NO_ROOM: flat(3)}),
+        [LOST],
+        [204, 235],
     ),
 )

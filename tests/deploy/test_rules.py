@@ -17,9 +17,10 @@ from typing import Any
 
 import promql_parser as promql
 import pytest
+import yaml
 
 from deploy import names
-from deploy.rules import build
+from deploy.rules import build, collector
 from deploy.rules.alerts import ALERTS
 from deploy.rules.model import Severity, inline
 from deploy.rules.series import RECORDINGS
@@ -106,6 +107,10 @@ EXPRESSIONS = [
 ]
 
 
+# Its names are tried where a Collector is.
+OF_THE_COLLECTOR = {collector.UP, *collector.COUNTERS}
+
+
 @pytest.mark.parametrize("expr", EXPRESSIONS)
 def test_every_series_exists(expr):
     known = names.all_series()
@@ -113,9 +118,11 @@ def test_every_series_exists(expr):
     found = list(selectors(expr))
     assert found
     for selector in found:
-        assert selector.name in {*known, *recorded}
+        assert selector.name in {*known, *recorded, *OF_THE_COLLECTOR}
         labels = {matcher.name for matcher in selector.matchers.matchers}
-        if labels:
+        if selector.name in OF_THE_COLLECTOR:
+            assert labels == {names.JOB}
+        elif labels:
             attributes = known[selector.name].attributes
             assert labels <= {names.label(each) for each in attributes}
 
@@ -141,6 +148,25 @@ def test_recordings_are_made_before_they_are_used_and_all_are_used():
             recorded.append(rule["record"])
     asked = {s.name for rule in rules_of_prometheus() for s in selectors(rule["expr"])}
     assert set(recorded) <= asked
+
+
+def test_the_collector_is_the_one_that_prometheus_scrapes():
+    path = PROMETHEUS.with_name("prometheus.yml")
+    scrapes = yaml.safe_load(path.read_text())["scrape_configs"]
+    assert collector.JOB in {each["job_name"] for each in scrapes}
+
+
+@pytest.mark.parametrize("expr", EXPRESSIONS)
+def test_figures_that_meet_one_to_many_match_by_all_that_the_process_has(expr):
+    """By job and instance alone two of one name fail for all the fleet."""
+    sides = (
+        promql.VectorMatchCardinality.ManyToOne,
+        promql.VectorMatchCardinality.OneToMany,
+    )
+    for node in walk(promql.parse(expr)):
+        modifier = getattr(node, "modifier", None)
+        if isinstance(node, promql.BinaryExpr) and modifier and modifier.card in sides:
+            assert modifier.matching.type == promql.LabelModifierType.Exclude
 
 
 def test_no_rule_looks_at_the_deltas_of_spans_or_at_resident_memory():
@@ -190,6 +216,18 @@ def test_what_has_no_result_is_well():
     assert {rule["noDataState"] for rule in alerts_of_grafana()} == {"OK"}
 
 
+def test_one_rule_tells_that_grafana_cannot_ask_and_no_other_changes_by_that():
+    states = {rule["title"]: rule["execErrState"] for rule in alerts_of_grafana()}
+    assert states.pop("OTelMemoryTelemetryLost") == "Error"
+    assert set(states.values()) == {"KeepLast"}
+
+
+def test_in_grafana_too_what_is_pending_begins_anew_after_a_gap():
+    for alert, rule in zip(ALERTS, alerts_of_grafana(), strict=True):
+        evaluations = rule.get("missing_series_evals_to_resolve")
+        assert evaluations == (1 if alert.pending != "0m" else None)
+
+
 # --- Where they lead ---------------------------------------------------------
 
 
@@ -221,7 +259,8 @@ def test_alerts_of_grafana_lead_to_a_panel_that_shows_what_they_ask(alert, rule)
     asked = series_of(inline(alert.value, RECORDINGS)) - CONTEXT
     shown = [series_of(target["expr"]) for target in panel["targets"]]
     assert asked
-    assert asked <= set().union(*shown)
+    # No panel shows the Collector, but all tell who reports no more.
+    assert asked <= set().union(*shown) or asked == OF_THE_COLLECTOR
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.slug)
@@ -229,7 +268,8 @@ def test_the_dashboard_has_what_the_link_chooses(alert):
     path = ROOT / f"deploy/grafana/dashboards/{alert.panel.dashboard}.json"
     variables = json.loads(path.read_text())["templating"]["list"]
     chosen = set(re.findall(r"var-(\w+)=", alert.dashboard_url))
-    assert {"job", "instance"} <= chosen <= {each["name"] for each in variables}
+    assert chosen <= {each["name"] for each in variables}
+    assert {"job", "instance"} <= chosen or alert.title == "OTelMemoryTelemetryLost"
 
 
 # --- What fires --------------------------------------------------------------

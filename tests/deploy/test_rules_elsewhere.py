@@ -20,6 +20,8 @@ from . import fleet, ladder, promtool, servers
 from .rule_files import PROMETHEUS, grafana_file, prometheus_file
 from .shapes import Process, flat
 
+pytestmark = pytest.mark.stack
+
 JUDGES = {
     "promtool": promtool.judge,
     "vmalert-tool": promtool.judge_by_vmalert,

@@ -31,6 +31,7 @@ NO_DOUBT = {
     "heap-source-lost",
     "sampler-dropping",
     "profiler-failures",
+    "telemetry-lost",
 }
 PAGES = sorted(RUNBOOKS.glob("*.md"))
 TEXTS = [pytest.param(page.read_text(), id=page.stem) for page in PAGES]
