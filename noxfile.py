@@ -25,10 +25,6 @@ IN_PARALLEL = ["--numprocesses=2", "--dist=worksteal", "-m", "not leak"]
 # What is deployed beside a service has a session, and requirements, of its own.
 TESTS = ROOT / "tests"
 DEPLOY_TESTS = TESTS / "deploy"
-STACK_TESTS = [
-    DEPLOY_TESTS / f"test_{name}.py"
-    for name in ("stack", "end_to_end", "rules_elsewhere")
-]
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -156,30 +152,29 @@ def leaks(session: nox.Session) -> None:
 
 @nox.session(python="3.12")
 def deploy(session: nox.Session) -> None:
-    """Dashboards and alert rules, by Prometheus's own tools."""
-    _install_wheel(session, _group("deploy"), extension=False)
+    """Dashboards, alert rules and configurations, by what Debian has of Prometheus."""
+    _install_wheel(session, _group("deploy"))
     settings = f"--config-file={ROOT / 'pyproject.toml'}"
     session.run("mypy", settings, "--python-version=3.12", str(ROOT / "deploy"))
     session.run("python", str(ROOT / "deploy/grafana/build.py"), "--check")
     session.run("python", str(ROOT / "deploy/rules/build.py"), "--check")
     workers = ["--numprocesses=2", "--dist=worksteal"]
-    others = [f"--ignore={path}" for path in STACK_TESTS]
-    _pytest(session, *workers, *others, paths=[DEPLOY_TESTS], extension=False)
+    _pytest(session, *workers, "-m", "not stack", paths=[DEPLOY_TESTS])
 
 
 @nox.session(python="3.12")
 def stack(session: nox.Session) -> None:
     """The example under traffic, to the webhook; builds its parts with Go, for long."""
     environment = {"OTEL_MEMORY_STACK": _built_with_go(session)}
-    _install_wheel(session, [*_group("deploy"), *_group("stack")])
-    _pytest(session, paths=STACK_TESTS, environment=environment)
+    _install_wheel(session, _group("deploy"))
+    _pytest(session, "-m", "stack", paths=[DEPLOY_TESTS], environment=environment)
 
 
 @nox.session(python="3.12")
 def pictures(session: nox.Session) -> None:
     """Draw the dashboards over a run of the shop, which takes an hour and a half."""
     programs = _built_with_go(session, "prometheus")
-    _install_wheel(session, _group("pictures"))
+    _install_wheel(session, _group("deploy"))
     arguments = session.posargs or ["--run", "90"]
     script = str(ROOT / "deploy/grafana/pictures/draw.py")
     path = os.pathsep.join([programs, *session.bin_paths, os.environ["PATH"]])

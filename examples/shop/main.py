@@ -38,7 +38,7 @@ class Server(ThreadedWSGIServer):
 
 def serve(server: Server) -> int:
     """Serve until an interrupt or SIGTERM."""
-    print(f"The shop is open at http://{drive.HOST}:{server.port}/", flush=True)
+    print(f"The shop is open at http://{server.host}:{server.port}/", flush=True)
     server.serve_forever()  # returns on KeyboardInterrupt, and closes
     return 0
 
@@ -61,6 +61,9 @@ def main() -> int:
     """Seed a database in a temporary folder and open the shop on it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", action="store_true", help="no driver: by hand")
+    parser.add_argument(
+        "--host", default=drive.HOST, help="with --serve: 0.0.0.0 for everybody"
+    )
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     drive.add_arguments(parser)
     options = parser.parse_args()
@@ -71,7 +74,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="shop-") as folder:
         database = Path(folder, "shop.sqlite3")
         db.seed(database, options.seed)
-        server = Server(drive.HOST, options.port, create_app(database))
+        host = options.host if options.serve else drive.HOST
+        server = Server(host, options.port, create_app(database))
         return serve(server) if options.serve else serve_driver(server, options)
 
 

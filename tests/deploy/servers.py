@@ -76,6 +76,21 @@ def fetch(url: str, data: bytes | None = None, **arguments: str) -> str:
         return str(answer.read().decode())
 
 
+def answer(
+    url: str, data: bytes | None = None, **headers: str
+) -> tuple[int, Mapping[str, str]]:
+    """Ask by HTTP; the status of the answer, whatever it is, and its headers."""
+    asked = urllib.request.Request(
+        url, data, {k.replace("_", "-"): v for k, v in headers.items()}
+    )
+    try:
+        with _OPENER.open(asked, timeout=30) as answered:
+            return answered.status, answered.headers
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.headers
+
+
 class Server:
     """A process that logs to a file, and is ended with the `with` block.
 

@@ -49,3 +49,9 @@ def mounted(service: str, path: str) -> Path:
         if source.startswith(".") and Path(path).is_relative_to(target):
             return DEPLOY / source / Path(path).relative_to(target)
     raise AssertionError(f"{service} has nothing mounted at {path}")
+
+
+def documents(name: str) -> dict[str, dict[str, Any]]:
+    """Give the documents of one of Kubernetes' files, by kind."""
+    text = (DEPLOY / "kubernetes" / name).read_text()
+    return {each["kind"]: each for each in yaml.safe_load_all(text)}

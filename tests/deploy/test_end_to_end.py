@@ -2,40 +2,36 @@
 """From a process's memory to whoever is told of it, by real servers all the way.
 
 examples/shop under opentelemetry-instrument, OTLP, the Collector, Prometheus 3 with our
-rules, Alertmanager, a webhook; and Jaeger, which keeps the spans.
+rules, Alertmanager, a webhook.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+import signal
 
 import pytest
-import yaml
-from opentelemetry.sdk.environment_variables import (
-    OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE,
-)
 
 from deploy import names, scale
 from otel_memory import semconv
 
-from . import dashboards, pipeline, servers
-from .pipeline import NAMESPACE, SCRAPED_JOB, Pipeline
+from . import parts, servers
+from .parts import NAMESPACE, SCRAPED_JOB
+from .pipeline import (
+    EVERYTHING_JOB,
+    RULES,
+    SHOP_JOB,
+    Pipeline,
+    names_of,
+    used_series,
+)
+from .stack_files import read
 
-pytestmark = pytest.mark.extension
+pytestmark = [pytest.mark.extension, pytest.mark.stack]
 
-RULES = pipeline.DEPLOY / "prometheus/otel-memory.rules.yml"
-STACK_PAGE = pipeline.ROOT / "docs/stack.md"
-LEAKING = "/recommend?session={1-4000000000}"
-MIX = (f"6 {LEAKING}", "1 /products/{1-5000}", "1 /search?q=brass", "1 /reports/sales")
 LIMIT = "160MiB"
 NEAR, AT = "OTelMemoryNearLimit", "OTelMemoryAtLimit"
 RESTART, LEAK = "OTelMemoryOOMRestart", "OTelMemoryLeak"
-EVERYTHING_JOB = f"{NAMESPACE}/everything"
-SHOP_JOB = f"{NAMESPACE}/shop"
 # What this machine, or a process's first minutes, may not have.
 MAY_BE_ABSENT = {
     semconv.LIMIT_EVENTS,
@@ -44,65 +40,6 @@ MAY_BE_ABSENT = {
     semconv.PRESSURE_FULL,
     semconv.GROWTH,
 }
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    with pipeline.running(tmp_path_factory.mktemp("stack")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def everything(stack: Pipeline) -> Iterator[None]:
-    """One process that goes both ways."""
-    with stack.process(
-        "everything",
-        pipeline.EVERYTHING,
-        OTEL_METRICS_EXPORTER="otlp,prometheus",
-        OTEL_EXPORTER_PROMETHEUS_HOST="127.0.0.1",
-        OTEL_EXPORTER_PROMETHEUS_PORT=str(stack.scraped_port),
-    ) as process:
-        process.find("(it knows everything)")
-        yield
-
-
-@pytest.fixture(scope="module")
-def shop(stack: Pipeline) -> Iterator[None]:
-    """A shop that has answered some requests, as Prometheus knows by now."""
-    with stack.process("shop", pipeline.SHOP, "--serve") as process:
-        port = pipeline.open_shop(process)
-        pipeline.drive(port, 60, *MIX)
-        until_counted(stack, SHOP_JOB, 60)
-        yield
-
-
-def until_counted(stack: Pipeline, job: str, requests: int) -> None:
-    """Wait until Prometheus knows of so many entry spans."""
-    count = names.series(semconv.ENTRY_PEAK, "_count")
-    stack.server.until(
-        lambda: (
-            (stack.prometheus.value(f'sum({count}{{job="{job}"}})') or 0) >= requests
-        ),
-        f"{requests} requests to {job} are counted",
-    )
-
-
-def used_series() -> set[str]:
-    """Name all series that panels and rules ask for, but recorded ones."""
-    expressions = [each.values[0] for each in dashboards.EXPRESSIONS]
-    groups = yaml.safe_load(RULES.read_text())["groups"]
-    expressions += [rule["expr"] for group in groups for rule in group["rules"]]
-    found = {
-        selector.name
-        for expression in expressions
-        for selector, _ in dashboards.selectors(dashboards.parse(expression))
-    }
-    return {name for name in found if ":" not in name} - set(dashboards.OF_PROMETHEUS)
-
-
-def names_of(api: servers.Api, job: str) -> set[str]:
-    found = api.query(f'count by (__name__) ({{job="{job}"}})')
-    return {each["metric"]["__name__"] for each in found}
 
 
 # --- Names -------------------------------------------------------------------
@@ -134,11 +71,15 @@ def test_the_shop_has_all_that_the_machine_has(stack, shop):
 
 
 def test_a_process_is_told_from_others_of_its_service(stack, shop, everything):
-    found = stack.prometheus.query(names.series(semconv.PROCESS_UPTIME))
-    by_job: dict[str, set[str]] = {}
-    for each in found:
-        labels = each["metric"]
-        by_job.setdefault(labels["job"], set()).add(labels["instance"])
+    def instances() -> dict[str, set[str]]:
+        by_job: dict[str, set[str]] = {}
+        for each in stack.prometheus.query(names.series(semconv.PROCESS_UPTIME)):
+            labels = each["metric"]
+            by_job.setdefault(labels["job"], set()).add(labels["instance"])
+        return by_job
+
+    stack.server.until(lambda: {SHOP_JOB, SCRAPED_JOB} <= instances().keys(), "both")
+    by_job = instances()
     assert len(by_job[SHOP_JOB]) == 1
     assert re.fullmatch(r"[0-9a-f-]{36}", *by_job[SHOP_JOB])
     assert by_job[SCRAPED_JOB] == {f"127.0.0.1:{stack.scraped_port}"}
@@ -150,30 +91,6 @@ def test_scopes_are_off_the_scraped_series(stack, everything):
         lambda: stack.prometheus.query(query), "it is scraped"
     )
     assert set(found["metric"]) == {"__name__", "job", "instance"}
-
-
-def test_victoriametrics_has_the_same_names_and_labels(stack):
-    way = "/opentelemetry/v1/metrics"
-    job = f"{NAMESPACE}/elsewhere"
-    with (
-        pipeline.victoriametrics(stack.folder) as victoria,
-        stack.process(
-            "elsewhere",
-            pipeline.EVERYTHING,
-            OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{victoria.url}{way}",
-        ) as process,
-    ):
-        used = used_series()
-        process.until(
-            lambda: used <= names_of(victoria, job),
-            lambda: f"{sorted(used - names_of(victoria, job))} of {job}",
-        )
-        rss = f'{names.series(semconv.PROCESS_RSS)}{{job="{job}"}}'
-        (found,) = victoria.query(rss)
-        assert re.fullmatch(r"[0-9a-f-]{36}", found["metric"]["instance"])
-        assert not [k for k in found["metric"] if k.startswith(("scope_", "telemetry"))]
-        usage, limit = map(names.series, (semconv.LIMIT_USAGE, semconv.LIMIT))
-        assert victoria.query(f'{usage}{{job="{job}"}} / {limit}')
 
 
 # --- Scale -------------------------------------------------------------------
@@ -223,87 +140,30 @@ def test_a_process_has_as_many_series_as_are_computed(stack, shop, everything, j
     assert stack.server.until(agrees, lambda: f"it is as computed: {readings[-1]}")
 
 
-# --- Traces ------------------------------------------------------------------
+# --- Who may ask ---------------------------------------------------------------
 
 
-# What Jaeger calls the types of attributes; a list it keeps as JSON.
-TYPES = {"int": ("int64", int), "bool": ("bool", bool), "string[]": ("string", str)}
-SEARCHES = ("shop", "search_products")
+def test_a_page_of_another_site_can_read_nothing_and_stop_nothing(stack):
+    """A browser sends what any page asks for, and gives it what Origin allows."""
+    url = f"{stack.prometheus.url}/api/v1/query?query=1"
+    status, headers = servers.answer(url, Origin="https://example.com")
+    assert status == 200
+    assert "Access-Control-Allow-Origin" not in headers
+    status, _ = servers.answer(f"{stack.prometheus.url}/-/reload", b"")
+    assert status == 403
 
 
-def searches(stack: Pipeline) -> list[servers.Span]:
-    """The spans of searches that the trace store has."""
-    return stack.server.until(
-        lambda: [s for s in stack.jaeger.find(*SEARCHES) if s.name == SEARCHES[1]],
-        "searches are kept",
-    )
+def test_files_are_read_anew_at_a_signal(stack):
+    name = "prometheus_config_last_reload_success_timestamp_seconds"
 
+    def loaded() -> str:
+        said = servers.fetch(f"{stack.prometheus.url}/metrics")
+        (found,) = re.findall(rf"^{name} (\S+)", said, re.MULTILINE)
+        return found
 
-def test_a_trace_is_found_by_what_a_span_took(stack, shop):
-    span = searches(stack)[0]
-    took = span.tags[semconv.SPAN_HEAP_DELTA]
-    found = stack.jaeger.find("shop", **{semconv.SPAN_HEAP_DELTA: str(took.value)})
-    assert span in found
-    by_trace: dict[str, list[servers.Tag | None]] = {}
-    for each in found:
-        kept = by_trace.setdefault(each.trace_id, [])
-        kept.append(each.tags.get(semconv.SPAN_HEAP_DELTA))
-    assert all(took in tags for tags in by_trace.values())
-    everything = {each.trace_id for each in stack.jaeger.find("shop")}
-    assert by_trace.keys() < everything
-    nothing = str(1 << 62)
-    assert stack.jaeger.find("shop", **{semconv.SPAN_HEAP_DELTA: nothing}) == []
-
-
-def test_spans_carry_what_they_took(stack, shop):
-    spans = searches(stack)
-    for span in spans:
-        assert span.tags[semconv.SPAN_HEAP_ALLOCATED].value > 8 << 20
-    # Not on each of them: a span may have been passed over by the sampler.
-    tags = [s.tags.get(semconv.SPAN_HEAP_TOP_SITES) for s in spans]
-    sites = [site for tag in tags if tag for site in json.loads(tag.value)]
-    assert any("reports.py" in site for site in sites)
-
-
-@pytest.mark.parametrize("attribute", semconv.SPAN_ATTRIBUTES, ids=lambda a: a.name)
-def test_attributes_keep_their_types_on_the_way(stack, shop, attribute):
-    found = stack.jaeger.find("shop")
-    tags = [span.tags[attribute.name] for span in found if attribute.name in span.tags]
-    assert tags
-    for tag in tags:
-        assert (tag.type, type(tag.value)) == TYPES[attribute.type]
-
-
-def test_an_exemplar_leads_to_its_trace(stack, shop):
-    series = names.series(semconv.ENTRY_PEAK, "_bucket")
-
-    def exemplars() -> list[dict[str, Any]]:
-        answer = stack.prometheus.get(
-            "/api/v1/query_exemplars",
-            query=f'{series}{{job="{SHOP_JOB}"}}',
-            start="0",
-            end="9999999999",
-        )
-        return [e for each in answer["data"] for e in each["exemplars"]]
-
-    for each in stack.server.until(exemplars, "exemplars are kept"):
-        trace = each["labels"]["trace_id"]
-        stack.server.until(
-            lambda trace=trace: stack.jaeger.trace(trace), f"trace {trace} is kept"
-        )
-
-
-# --- What is lost ------------------------------------------------------------
-
-
-def test_what_is_lost_is_counted_under_the_name_that_is_told(stack, shop, everything):
-    """Prometheus refuses deltas, as the same page says."""
-    (name,) = set(re.findall(r"\botelcol_\w+", STACK_PAGE.read_text()))
-    lost = f'sum({name}{{job="{pipeline.COLLECTOR_JOB}"}})'
-    assert stack.prometheus.value(lost) is None
-    variables = {OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: "delta"}
-    with stack.process("deltas", "-c", "pass", **variables):
-        stack.server.until(lambda: stack.prometheus.value(lost), f"{lost} is more")
+    before = loaded()
+    stack.server.process.send_signal(signal.SIGHUP)
+    stack.server.until(lambda: loaded() != before, "its file is loaded again")
 
 
 # --- Who is told -------------------------------------------------------------
@@ -338,9 +198,9 @@ class Growing:
                 return value
             # Of its limit, ten requests take two hundredths.
             requests = 30 if share - value > 0.1 else 10
-            pipeline.drive(self.port, requests, f"1 {LEAKING}", seed=self.sent)
+            parts.drive(self.port, requests, f"1 {parts.LEAKING}", seed=self.sent)
             self.sent += requests
-            until_counted(self.stack, self.job, self.sent)
+            self.stack.until_counted(self.job, self.sent)
         raise AssertionError(f"{value} is not {share}")
 
 
@@ -354,9 +214,9 @@ def test_a_shop_that_fills_its_limit(stack):
     job = f"{NAMESPACE}/full"
     webhook = stack.webhook
     with stack.process(
-        "full", pipeline.SHOP, "--serve", OTEL_PYTHON_MEMORY_LIMIT=LIMIT
+        "full", parts.SHOP, "--serve", OTEL_PYTHON_MEMORY_LIMIT=LIMIT
     ) as process:
-        shop = Growing(stack, job, pipeline.open_shop(process))
+        shop = Growing(stack, job, parts.open_shop(process))
         # A ticket, as long as nobody has to get up.
         assert shop.until(0.82) < 0.9
         message, alert = webhook.told("tickets", NEAR, job)
@@ -387,9 +247,9 @@ def test_a_shop_that_fills_its_limit(stack):
 
 
 def test_the_copy_of_the_rules_differs_in_times_alone():
-    rules = yaml.safe_load(RULES.read_text())
+    rules = read(RULES)
     for group in rules["groups"]:
-        hurried = pipeline.hurried(group)
+        hurried = parts.hurried(group)
         assert hurried["interval"] == "1s"
         for rule, copy in zip(group["rules"], hurried["rules"], strict=True):
             changed = {key for key in rule if rule[key] != copy[key]}
@@ -404,6 +264,6 @@ def test_the_copy_of_the_rules_differs_in_times_alone():
 def test_the_copies_are_of_the_committed_files(stack: Pipeline):
     loaded = stack.prometheus.get("/api/v1/rules")["data"]["groups"]
     alerts = {r["name"] for g in loaded for r in g["rules"] if r["type"] == "alerting"}
-    text = Path(RULES).read_text()
+    text = RULES.read_text()
     assert alerts == set(re.findall(r"alert: (\w+)", text))
     assert {r["health"] for g in loaded for r in g["rules"]} <= {"ok", "unknown"}

@@ -7,14 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from typing import Any
 
 import opentelemetry.environment_variables as of_the_api
 import opentelemetry.instrumentation.environment_variables as of_instrumentation
 import opentelemetry.sdk.environment_variables as of_the_sdk
 import promql_parser as promql
 import pytest
-import yaml
 
 from deploy import names, scale
 from otel_memory import config as ours
@@ -32,6 +30,7 @@ from .stack_files import (
     SCRAPE,
     SERVICES,
     WRITTEN,
+    documents,
     mounted,
     read,
 )
@@ -83,65 +82,6 @@ def test_rules_are_evaluated_once():
     targets = [each.split(":")[1] for each in SERVICES["grafana"]["volumes"]]
     assert "/etc/grafana/provisioning" not in targets
     assert "/etc/grafana/provisioning/alerting" not in targets
-
-
-# --- Kubernetes --------------------------------------------------------------
-
-
-def documents(name: str) -> dict[str, dict[str, Any]]:
-    text = (DEPLOY / "kubernetes" / name).read_text()
-    return {each["kind"]: each for each in yaml.safe_load_all(text)}
-
-
-def deployment() -> dict[str, Any]:
-    return documents("deployment.yaml")["Deployment"]
-
-
-def container() -> dict[str, Any]:
-    (only,) = deployment()["spec"]["template"]["spec"]["containers"]
-    return only
-
-
-def test_the_deployment_is_started_without_a_change_of_code():
-    assert container()["command"][0] == "opentelemetry-instrument"
-    limits = container()["resources"]["limits"]
-    assert limits["memory"] == container()["resources"]["requests"]["memory"]
-    assert "cpu" not in limits
-
-
-@pytest.mark.parametrize("name", ["configmap.yaml", "podmonitor.yaml"])
-def test_either_configmap_is_the_one_that_the_deployment_takes(name):
-    (source,) = container()["envFrom"]
-    made = documents(name)["ConfigMap"]
-    assert source["configMapRef"]["name"] == made["metadata"]["name"]
-    assert all(isinstance(value, str) for value in made["data"].values())
-
-
-def test_the_pod_monitor_finds_the_pods_and_their_port():
-    monitor = documents("podmonitor.yaml")["PodMonitor"]["spec"]
-    labels = deployment()["spec"]["template"]["metadata"]["labels"]
-    assert monitor["selector"]["matchLabels"].items() <= labels.items()
-    assert monitor["jobLabel"] in labels
-    assert deployment()["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    (endpoint,) = monitor["podMetricsEndpoints"]
-    ports = {each["name"]: each["containerPort"] for each in container()["ports"]}
-    data = documents("podmonitor.yaml")["ConfigMap"]["data"]
-    assert str(ports[endpoint["port"]]) == data["OTEL_EXPORTER_PROMETHEUS_PORT"]
-    interval = names.SETTINGS["export"]["interval_seconds"]
-    assert endpoint["interval"] == f"{interval}s"
-    (relabelling,) = read(SCRAPE)["scrape_configs"][0]["metric_relabel_configs"]
-    assert endpoint["metricRelabelings"] == [relabelling]
-
-
-def test_variables_that_are_put_in_are_set_before():
-    seen: set[str] = set()
-    for each in container()["env"]:
-        assert set(re.findall(r"\$\((\w+)\)", each.get("value", ""))) <= seen
-        seen.add(each["name"])
-        path = each.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
-        if found := re.fullmatch(r"metadata\.labels\['(.+)'\]", path):
-            labels = deployment()["spec"]["template"]["metadata"]["labels"]
-            assert found[1] in labels
 
 
 # --- What all of them have in common -----------------------------------------
@@ -213,6 +153,8 @@ def test_dropping_the_conventions_drops_what_it_says_and_nothing_else():
 
 def test_victoriametrics_labels_are_prometheus_own():
     rules = read(RELABEL)
+    # It applies to all series that there are: only to what has no job yet.
+    assert all(each["if"].startswith('{job=""') for each in rules)
     targets = [each.get("target_label") for each in rules if "target_label" in each]
     assert set(targets) == {names.JOB, names.INSTANCE}
     (dropped_labels,) = (e["regex"] for e in rules if e.get("action") == "labeldrop")

@@ -2,7 +2,10 @@ module otel-memory/stack/victoriametrics
 
 go 1.25.0
 
-tool github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics
+tool (
+	github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics
+	github.com/VictoriaMetrics/VictoriaMetrics/app/vmalert-tool
+)
 
 require (
 	cloud.google.com/go/compute/metadata v0.7.0 // indirect
