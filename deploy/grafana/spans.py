@@ -38,10 +38,10 @@ from deploy.names import SETTINGS
 from otel_memory import semconv
 
 LARGEST = SETTINGS["panels"]["largest"]
-_LIVE = chosen(semconv.SPAN_LIVE)
+LIVE = chosen(semconv.SPAN_LIVE)
 _MOST_SECONDS = int(HOUR_SECONDS * SETTINGS["export"]["complete_ratio"])
 # A line through the minutes of a start would say gigabytes an hour of any import.
-SLOPE = f"deriv({_LIVE}[1h]) and {_LIVE} offset {_MOST_SECONDS}s"
+SLOPE = f"deriv({LIVE}[1h]) and {LIVE} offset {_MOST_SECONDS}s"
 
 
 def build() -> models.Dashboard:
@@ -86,7 +86,7 @@ def _live_by_span() -> Panel:
             "and even is a cache or start-up data. (no span) is code outside of spans: "
             "give it one, or name it in `OTEL_PYTHON_MEMORY_FUNCTIONS`.",
             12,
-            [Query(top(by("sum", SPAN, chosen(semconv.SPAN_LIVE))), SPAN_LEGEND)],
+            [Query(top(by("sum", SPAN, LIVE)), SPAN_LEGEND)],
             looks.BYTES,
         ),
         stacked=True,
@@ -103,7 +103,7 @@ def _live_by_entry() -> Panel:
             "Shows which endpoint to look at; choose it as *Entry* to see which step "
             "inside it holds the memory.",
             12,
-            [Query(top(by("sum", ENTRY, chosen(semconv.SPAN_LIVE))), ENTRY_LEGEND)],
+            [Query(top(by("sum", ENTRY, LIVE)), ENTRY_LEGEND)],
             looks.BYTES,
         ),
         stacked=True,
@@ -173,7 +173,7 @@ def _pairs() -> Panel:
             Label("Sort", names.SORT),
         ],
         [
-            Figure("Live", by("sum", pair, chosen(semconv.SPAN_LIVE)), looks.BYTES),
+            Figure("Live", by("sum", pair, LIVE), looks.BYTES),
             Figure(
                 "Growth an hour",
                 f"{HOUR_SECONDS} * {by('max', pair, SLOPE)}",

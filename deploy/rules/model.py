@@ -57,6 +57,7 @@ class Alert:
         keep: How long the alert goes on after that.
         summary: What is the matter, in one sentence without figures.
         description: The same for one series, a template that may use `$value`.
+        panel: Where its links lead.
         extra_labels: Labels that choose on the dashboard, besides job and instance.
         of_pipeline: About the way that all figures take, and not about one process.
     """

@@ -14,6 +14,13 @@ sys.path.append(str(Path(__file__).parents[2]))
 
 from . import parts, pipeline
 from .pipeline import Pipeline
+from .rule_files import grafana_file, prometheus_file
+
+
+@pytest.fixture(params=[prometheus_file, grafana_file], ids=["prometheus", "grafana"])
+def rules(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The rules for Prometheus, and those for Grafana as Prometheus would have them."""
+    return request.param(tmp_path)
 
 
 @pytest.fixture(scope="session")

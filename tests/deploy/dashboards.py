@@ -11,7 +11,6 @@ from typing import Any
 
 import promql_parser as promql
 import pytest
-import yaml
 
 from deploy import names
 
@@ -94,9 +93,3 @@ def grouping(node: Any) -> set[str]:
         if isinstance(each, promql.AggregateExpr) and each.modifier
         for label in each.modifier.labels
     }
-
-
-def rules() -> list[dict[str, Any]]:
-    text = (ROOT / "deploy/prometheus/otel-memory.rules.yml").read_text()
-    groups = yaml.safe_load(text)["groups"]
-    return [rule for group in groups for rule in group["rules"] if "alert" in rule]

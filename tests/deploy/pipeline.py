@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy import names
+from deploy.rules import collector as of_collector
 from otel_memory import semconv
 
 from . import dashboards, parts, servers
 from .listeners import Webhook
 from .parts import NAMESPACE
+from .rule_files import rules_of_prometheus
 from .servers import Api, Jaeger, Server, built, free_port
 from .stack_files import PROMETHEUS, SCRAPE, read
 
-RULES = PROMETHEUS.with_name("otel-memory.rules.yml")
-COLLECTOR_JOB = "otelcol"
 EVERYTHING_JOB = f"{NAMESPACE}/everything"
 SHOP_JOB = f"{NAMESPACE}/shop"
 MIX = (
@@ -81,7 +81,7 @@ def running(folder: Path) -> Iterator[Pipeline]:
         scraped_port, own_port = free_port(), free_port()
         content = read(PROMETHEUS)
         content["scrape_configs"] += read(SCRAPE)["scrape_configs"]
-        ports = {parts.SCRAPED_JOB: scraped_port, COLLECTOR_JOB: own_port}
+        ports = {parts.SCRAPED_JOB: scraped_port, of_collector.JOB: own_port}
         flags = parts.committed_flags()
         prometheus = stack.enter_context(
             parts.prometheus(
@@ -116,8 +116,7 @@ def running(folder: Path) -> Iterator[Pipeline]:
 def used_series() -> set[str]:
     """Name all series of a process that panels and rules ask for."""
     expressions = [each.values[0] for each in dashboards.EXPRESSIONS]
-    groups = read(RULES)["groups"]
-    expressions += [rule["expr"] for group in groups for rule in group["rules"]]
+    expressions += [rule["expr"] for rule in rules_of_prometheus()]
     found = {
         selector.name
         for expression in expressions

@@ -7,11 +7,12 @@ so that one judge can try both.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from .dashboards import BY_UID
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy/prometheus/otel-memory.rules.yml"
@@ -21,17 +22,12 @@ SIGNS = {"gt": ">", "lt": "<"}
 LINK = ("__dashboardUid__", "__panelId__")
 
 
-def panels() -> dict[tuple[str, int], dict[str, Any]]:
-    """Give the panels of the committed dashboards, by uid and id."""
-    found = {}
-    for path in (ROOT / "deploy/grafana/dashboards").glob("*.json"):
-        dashboard = json.loads(path.read_text())
-        for panel in dashboard["panels"]:
-            found[dashboard["uid"], panel["id"]] = panel
-    return found
-
-
-PANELS = panels()
+PANELS = {
+    (uid, panel["id"]): panel
+    for uid, dashboard in BY_UID.items()
+    for panel in dashboard["panels"]
+}
+"""The panels of the committed dashboards, by uid and id."""
 
 
 def rules_of_prometheus() -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
 from deploy import names
 from otel_memory import semconv
@@ -30,8 +29,8 @@ from .dashboards import (
     labels_of,
     matchers,
     parse,
-    rules,
 )
+from .rule_files import alerts_of_grafana, alerts_of_prometheus
 
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # Of Grafana's units those that we mean.
@@ -319,15 +318,13 @@ def dashboard_and_query(annotations: dict[str, str]) -> tuple[str, str]:
 
 
 def test_alerts_lead_to_dashboards_that_exist():
-    assert rules()
-    for rule in rules():
+    assert alerts_of_prometheus()
+    for rule in alerts_of_prometheus():
         assert_variables(*dashboard_and_query(rule["annotations"]))
 
 
 def test_provisioned_alerts_lead_to_what_exists():
-    path = ROOT / "deploy/grafana/provisioning/alerting/otel-memory.yaml"
-    groups = yaml.safe_load(path.read_text())["groups"]
-    alerts = [rule for group in groups for rule in group["rules"]]
+    alerts = alerts_of_grafana()
     assert alerts
     for alert in alerts:
         uid, query = dashboard_and_query(alert["annotations"])

@@ -27,11 +27,10 @@ from .dashboards import (
     labels_of,
     matchers,
     parse,
-    rules,
     selectors,
     walk,
 )
-from .rule_files import rules_of_prometheus
+from .rule_files import alerts_of_prometheus, rules_of_prometheus
 
 RATES = {"rate", "irate", "increase"}
 COUNTED = {Kind.OBSERVABLE_COUNTER, Kind.HISTOGRAM}
@@ -139,7 +138,7 @@ def test_what_fires_is_shown_under_the_name_of_the_rules():
         if name == "alertname"
     }
     assert len(pattern) == 1
-    for rule in rules():
+    for rule in alerts_of_prometheus():
         assert re.fullmatch(pattern.copy().pop(), rule["alert"])
 
 

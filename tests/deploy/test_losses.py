@@ -16,18 +16,18 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE,
 )
 
+from deploy.rules import collector
+
 from . import parts, pipeline, servers
-from .pipeline import COLLECTOR_JOB
 from .stack_files import PAGES
 
 pytestmark = pytest.mark.stack
 
 HOUR = 3600 * 10**9  # OTLP has nanoseconds
 STARTED = time.time_ns()
-REFUSED = "otelcol_exporter_send_failed_metric_points"
-NO_ROOM = "otelcol_exporter_enqueue_failed_metric_points"
+REFUSED, NO_ROOM = collector.COUNTERS
 LOST = "OTelMemoryTelemetryLost"
-WATCHED = f'up{{job="{COLLECTOR_JOB}"}}'
+WATCHED = f'up{{job="{collector.JOB}"}}'
 
 
 def send(endpoint: str, service: str, *points: dict[str, Any]) -> int:
@@ -67,7 +67,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_sender_loses_its_own_points_alone(stack, name):
-    lost = f'sum({REFUSED}{{job="{COLLECTOR_JOB}"}})'
+    lost = f'sum({REFUSED}{{job="{collector.JOB}"}})'
     before = stack.prometheus.value(lost) or 0
     good = [f"{name}-{number}" for number in range(4)]
     for each in good:
@@ -87,7 +87,7 @@ def test_a_bad_sender_loses_its_own_points_alone(stack, name):
 
 def test_somebody_is_told_of_it(stack):
     send(stack.endpoint, "lost", *at(2 * HOUR))
-    _, alert = stack.webhook.told("tickets", LOST, COLLECTOR_JOB)
+    _, alert = stack.webhook.told("tickets", LOST, collector.JOB)
     assert alert["labels"]["severity"] == "warning"
 
 
@@ -109,8 +109,8 @@ def test_points_that_find_no_room_are_counted(stack, tmp_path):
     port = servers.free_port()
     with parts.collector(
         tmp_path, health, receiver, nobody, spans, port, queue_size=1
-    ) as collector:
-        collector.until(lambda: servers.fetch(f"http://{health}"), "it is up")
+    ) as crowded:
+        crowded.until(lambda: servers.fetch(f"http://{health}"), "it is up")
         statuses = {send(f"http://{receiver}", "crowd", now()) for _ in range(8)}
         said = servers.fetch(f"http://127.0.0.1:{port}/metrics")
     assert statuses == {200, 503}  # these senders are told, and try again

@@ -7,13 +7,9 @@ Grafana's alike. `test_rules_elsewhere.py` asks other judges.
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import promql_parser as promql
 import pytest
@@ -27,6 +23,7 @@ from deploy.rules.series import RECORDINGS
 from otel_memory import semconv
 
 from . import fleet, ladder, promtool
+from .dashboards import BY_UID, parse, selectors, walk
 from .rule_files import (
     GRAFANA,
     LINK,
@@ -37,17 +34,9 @@ from .rule_files import (
     alerts_of_grafana,
     alerts_of_prometheus,
     as_prometheus,
-    grafana_file,
-    prometheus_file,
     rules_of_prometheus,
 )
 from .shapes import Process, flat
-
-
-@pytest.fixture(params=[prometheus_file, grafana_file], ids=["prometheus", "grafana"])
-def rules(request, tmp_path) -> Path:
-    return request.param(tmp_path)
-
 
 # --- The files ---------------------------------------------------------------
 
@@ -86,19 +75,8 @@ def test_promtool_accepts_them(rules):
 # --- What they ask for -------------------------------------------------------
 
 
-def walk(node: Any) -> Iterator[Any]:
-    yield node
-    below = [getattr(node, each, None) for each in ("lhs", "rhs", "expr")]
-    below += [getattr(node, "vector_selector", None), *getattr(node, "args", ())]
-    for each in below:
-        if each is not None:
-            yield from walk(each)
-
-
-def selectors(expr: str) -> Iterator[promql.VectorSelector]:
-    for node in walk(promql.parse(expr)):
-        if isinstance(node, promql.VectorSelector):
-            yield node
+def series_of(expr: str) -> set[str]:
+    return {selector.name for selector, _ in selectors(parse(expr))}
 
 
 EXPRESSIONS = [
@@ -115,9 +93,9 @@ OF_THE_COLLECTOR = {collector.UP, *collector.COUNTERS}
 def test_every_series_exists(expr):
     known = names.all_series()
     recorded = {each.name for each in RECORDINGS}
-    found = list(selectors(expr))
+    found = list(selectors(parse(expr)))
     assert found
-    for selector in found:
+    for selector, _ in found:
         assert selector.name in {*known, *recorded, *OF_THE_COLLECTOR}
         labels = {matcher.name for matcher in selector.matchers.matchers}
         if selector.name in OF_THE_COLLECTOR:
@@ -136,17 +114,17 @@ def test_no_series_name_is_hidden_from_the_check_above(expr):
         for metric in names.all_series().values()
         for attribute in metric.attributes
     }
-    assert words <= {selector.name for selector in selectors(expr)} | labels
+    assert words <= series_of(expr) | labels
 
 
 def test_recordings_are_made_before_they_are_used_and_all_are_used():
     recorded: list[str] = []
     for rule in rules_of_prometheus():
-        used = [s.name for s in selectors(rule["expr"]) if ":" in s.name]
-        assert set(used) <= set(recorded)
+        used = {name for name in series_of(rule["expr"]) if ":" in name}
+        assert used <= set(recorded)
         if "record" in rule:
             recorded.append(rule["record"])
-    asked = {s.name for rule in rules_of_prometheus() for s in selectors(rule["expr"])}
+    asked = {name for rule in rules_of_prometheus() for name in series_of(rule["expr"])}
     assert set(recorded) <= asked
 
 
@@ -163,7 +141,7 @@ def test_figures_that_meet_one_to_many_match_by_all_that_the_process_has(expr):
         promql.VectorMatchCardinality.ManyToOne,
         promql.VectorMatchCardinality.OneToMany,
     )
-    for node in walk(promql.parse(expr)):
+    for node, _ in walk(parse(expr)):
         modifier = getattr(node, "modifier", None)
         if isinstance(node, promql.BinaryExpr) and modifier and modifier.card in sides:
             assert modifier.matching.type == promql.LabelModifierType.Exclude
@@ -236,12 +214,6 @@ CONTEXT = {
     names.series(metric)
     for metric in (semconv.LIMIT, semconv.PROCESS_UPTIME, semconv.SPAN_COUNT)
 }
-# What a dashboard has for a value in PromQL.
-VARIABLES = re.compile(r"\$__(rate_interval|interval|range)")
-
-
-def series_of(expr: str) -> set[str | None]:
-    return {each.name for each in selectors(VARIABLES.sub("5m", expr))}
 
 
 @pytest.mark.parametrize(
@@ -265,8 +237,7 @@ def test_alerts_of_grafana_lead_to_a_panel_that_shows_what_they_ask(alert, rule)
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.slug)
 def test_the_dashboard_has_what_the_link_chooses(alert):
-    path = ROOT / f"deploy/grafana/dashboards/{alert.panel.dashboard}.json"
-    variables = json.loads(path.read_text())["templating"]["list"]
+    variables = BY_UID[alert.dashboard_uid]["templating"]["list"]
     chosen = set(re.findall(r"var-(\w+)=", alert.dashboard_url))
     assert chosen <= {each["name"] for each in variables}
     assert {"job", "instance"} <= chosen or alert.title == "OTelMemoryTelemetryLost"

@@ -12,12 +12,10 @@ from Debian's promtool, so that rules avoid what would matter:
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from . import fleet, ladder, promtool, servers
-from .rule_files import PROMETHEUS, grafana_file, prometheus_file
+from .rule_files import PROMETHEUS
 from .shapes import Process, flat
 
 pytestmark = pytest.mark.stack
@@ -26,11 +24,6 @@ JUDGES = {
     "promtool": promtool.judge,
     "vmalert-tool": promtool.judge_by_vmalert,
 }
-
-
-@pytest.fixture(params=[prometheus_file, grafana_file], ids=["prometheus", "grafana"])
-def rules(request, tmp_path) -> Path:
-    return request.param(tmp_path)
 
 
 @pytest.fixture(params=JUDGES)

@@ -51,7 +51,7 @@ def test_every_alert_has_a_runbook(alert):
 
 
 def test_every_runbook_is_of_an_alert():
-    pages = {path.stem for path in RUNBOOKS.glob("*.md")}
+    pages = {path.stem for path in PAGES}
     assert pages == {alert.slug for alert in ALERTS} | {"README"}
     index = (RUNBOOKS / "README.md").read_text()
     for alert in ALERTS:
@@ -59,7 +59,7 @@ def test_every_runbook_is_of_an_alert():
 
 
 def test_links_of_runbooks_lead_to_files():
-    for page in RUNBOOKS.glob("*.md"):
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), (page.name, target)
 
@@ -71,14 +71,14 @@ def test_settings_that_runbooks_name_exist():
         for key in keys
         if isinstance(keys, dict)
     }
-    for page in RUNBOOKS.glob("*.md"):
+    for page in PAGES:
         for name in re.findall(r"setting\s+`([^`]+)`", page.read_text()):
             assert name in tables, (page.name, name)
 
 
 def test_panels_that_runbooks_name_exist():
     titles = {panel["title"] for panel in PANELS.values()}
-    for page in RUNBOOKS.glob("*.md"):
+    for page in PAGES:
         text = " ".join(page.read_text().split())
         named = re.findall(r"[Pp]anel \*([^*]+)\*", text)
         assert set(named) <= titles, (page.name, set(named) - titles)

@@ -7,11 +7,11 @@ Nothing here starts a container.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from . import servers
+from .rule_files import rules_of_prometheus
 from .stack_files import (
     ALERTMANAGER,
     COLLECTOR,
@@ -47,12 +47,7 @@ def debian_amtool() -> str:
 def test_promtool_accepts_prometheus_files_and_their_rules(tool, path):
     status, said = servers.run(tool(), "check", "config", path)
     assert status == 0, said
-    rules = sum(len(group["rules"]) for group in read(rules_file())["groups"])
-    assert f"SUCCESS: {rules} rules found" in said
-
-
-def rules_file() -> Path:
-    return PROMETHEUS.with_name("otel-memory.rules.yml")
+    assert f"SUCCESS: {len(rules_of_prometheus())} rules found" in said
 
 
 AMTOOLS = pytest.mark.parametrize(

@@ -203,12 +203,12 @@ def _photograph_once(url: str, panels: Sequence[Panel], file: Path) -> None:
 def _blank(file: Path, panels: Sequence[Panel]) -> list[str]:
     """Give the titles of panels of one colour between their title and their middle."""
     with Image.open(file) as image:
-        return [
-            panel["title"]
-            for panel in panels
-            if panel["type"] != "row"
-            and image.convert("RGB").crop(_figure(panel)).getcolors(1)
-        ]
+        whole = image.convert("RGB")
+    return [
+        panel["title"]
+        for panel in panels
+        if panel["type"] != "row" and whole.crop(_figure(panel)).getcolors(1)
+    ]
 
 
 def _figure(panel: Panel) -> tuple[int, int, int, int]:
