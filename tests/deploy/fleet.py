@@ -61,6 +61,16 @@ CALM = (
     Life("loads", Process(memory=summed(flat(300), line(360, 0, 80)))),
     Life("deploys", every(summed(flat(200), warm_up(250, 30)), 90)),
     Life("deploys-of-a-leak", every(summed(flat(200), line(90)), 90)),
+    # The second life has no floors but those of its start to be above.
+    Life(
+        "starts-slowly-again",
+        Process(
+            memory=lambda m: 300 if m < 200 else 100 + line(60, 200, 425)(m),
+            age=since(200),
+            limit=None,
+            traffic=None,
+        ),
+    ),
     Life("teeth", Process(memory=summed(BASE, teeth(150, 20)))),
     Life("long-teeth", Process(memory=summed(BASE, teeth(200, 45)))),
     Life("bursts", Process(memory=summed(BASE, bursts(640, 60, 4)))),

@@ -151,6 +151,16 @@ SERIES = (
         "cache-that-fills",
         Process(spans={"cached": warm_up(80, 30), "GET /": flat(1)}),
     ),
+    # It was cleared, and 36 minutes of filling anew are no hour of growth.
+    Life(
+        "cache-that-fills-again",
+        Process(
+            spans={
+                "cached": lambda m: 6 if m < 100 else line(60, 194, 236)(m),
+                "GET /": flat(1),
+            }
+        ),
+    ),
     Life(
         "one-span-of-many",
         Process(
