@@ -18,7 +18,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -66,6 +67,19 @@ def free_port() -> int:
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))
         return int(chosen.getsockname()[1])
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """Hold a port of the loopback for a server that is started meanwhile.
+
+    Nobody else is given it. The server, which names it, gets it: both allow that an
+    address is used again, and this socket does not listen.
+    """
+    with socket.socket() as holding:
+        holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holding.bind(("127.0.0.1", 0))
+        yield int(holding.getsockname()[1])
 
 
 def fetch(url: str, data: bytes | None = None, **arguments: str) -> str:

@@ -46,14 +46,16 @@ def test_the_deployments_port_and_probe_are_reached_from_outside(tmp_path):
     (http,) = (each for each in container()["ports"] if each["name"] == "http")
     probe = container()["readinessProbe"]["httpGet"]
     assert probe["port"] == http["name"]
-    own, free = f"--port={http['containerPort']}", f"--port={servers.free_port()}"
+    own = f"--port={http['containerPort']}"
     assert own in container()["args"]
-    arguments = [free if each == own else each for each in container()["args"]]
-    main = ROOT / "examples/shop/main.py"
-    with servers.Server(tmp_path / "shop.log", sys.executable, main, *arguments) as it:
-        it.find(r"(The shop is open)")
-        url = f"http://127.0.0.2:{free.rpartition('=')[2]}{probe['path']}"
-        assert servers.answer(url)[0] == 200
+    main, log = ROOT / "examples/shop/main.py", tmp_path / "shop.log"
+    with servers.reserved_port() as port:
+        free = f"--port={port}"
+        arguments = [free if each == own else each for each in container()["args"]]
+        with servers.Server(log, sys.executable, main, *arguments) as it:
+            it.find(r"(The shop is open)")
+            url = f"http://127.0.0.2:{port}{probe['path']}"
+            assert servers.answer(url)[0] == 200
 
 
 def deployment() -> dict[str, Any]:

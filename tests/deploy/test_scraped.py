@@ -31,8 +31,9 @@ def webhook() -> Iterator[Webhook]:
 
 
 @pytest.fixture
-def port() -> int:
-    return servers.free_port()
+def port() -> Iterator[int]:
+    with servers.reserved_port() as reserved:
+        yield reserved
 
 
 @pytest.fixture

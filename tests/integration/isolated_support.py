@@ -13,7 +13,7 @@ import pytest
 
 ISOLATED = Path(__file__).parents[1] / "isolated"
 APPS = Path(__file__).parent / "apps"
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 300
 UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
 """For what measures bytes: coverage's tracer allocates within the spans."""
 EXACT = {

@@ -20,7 +20,7 @@ from .isolated_support import UNTRACED, marks_of
 pytestmark = pytest.mark.extension
 
 ISOLATED = Path(__file__).parents[1] / "isolated"
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 300
 
 # Where a script is run more than once: (arguments, environment, options of Python).
 ALLOCATORS = {

@@ -12,7 +12,7 @@ from otel_memory import semconv
 from otel_memory.recording.file import RecordingWriter, Start
 from otel_memory.recording.otlp import write_attributes
 
-from .cli_support import cli, environment, words
+from .cli_support import TIMEOUT_SECONDS, cli, environment, words
 
 
 @pytest.fixture
@@ -117,5 +117,5 @@ def test_a_reader_that_goes_away_is_no_error(recording, options):
     ) as reporting:
         reporting.stdout.close()
         errors = reporting.stderr.read()
-        assert reporting.wait(60) == 0
+        assert reporting.wait(TIMEOUT_SECONDS) == 0
     assert errors == b""

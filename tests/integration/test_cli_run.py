@@ -17,7 +17,7 @@ from contextlib import suppress
 
 import pytest
 
-from .cli_support import REPORTS, cli, environment, words
+from .cli_support import REPORTS, TIMEOUT_SECONDS, cli, environment, words
 
 MIB = 1024**2
 
@@ -215,7 +215,7 @@ def test_signals_reach_the_command_and_the_summary_is_still_printed(number, expe
         while launched.stdout.readline() != "ready\n":
             pass
         launched.send_signal(number)
-        _, errors = launched.communicate(timeout=60)
+        _, errors = launched.communicate(timeout=TIMEOUT_SECONDS)
     assert launched.returncode == expected
     assert "get_product_list" in errors
 
@@ -375,7 +375,7 @@ def test_the_exit_code_stays_when_nobody_reads_the_summary():
         stderr=subprocess.PIPE,
     ) as launched:
         launched.stderr.close()
-        assert launched.wait(60) == 3
+        assert launched.wait(TIMEOUT_SECONDS) == 3
 
 
 def in_terminal(*arguments, rows=30, columns=90):

@@ -37,7 +37,7 @@ def opened(tmp_path_factory):
         [*command, html.as_uri()],
         env={**os.environ, "HOME": str(folder)},
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
     return Page(done.stdout.decode())

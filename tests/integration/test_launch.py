@@ -30,6 +30,7 @@ BIN = Path(sys.executable).parent
 INSTRUMENT = shutil.which("opentelemetry-instrument", path=BIN)
 APP = APPS / "memory_launched.py"
 MIB = 1024 * 1024
+KEPT_BYTES = 5 * MIB
 # What a machine may not have, what has to be asked for, what a short run never has,
 # and what system-metrics emits, which runs beside us in all of these.
 MAY_BE_ABSENT = {
@@ -73,7 +74,7 @@ def launch(*arguments, cwd, exit_code=0, flags=(), traceback=False, **variables)
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == exit_code, output(done)
@@ -136,7 +137,8 @@ def test_spans_and_metrics_arrive_through_the_console_exporter(tmp_path):
     assert [span["name"] for span in spans] == ["keeps"] * 4
     for span in spans:
         assert ours(span["attributes"]) == ON_A_SPAN
-        assert abs(span["attributes"]["otel_memory.heap.delta"] - 2 * MIB) < 0.05 * MIB
+        delta_bytes = span["attributes"]["otel_memory.heap.delta"]
+        assert abs(delta_bytes - KEPT_BYTES) < 0.05 * MIB
     metrics = metrics_of(done)[semconv.SCOPE_NAME]
     table = {metric.name for metric in (*semconv.METRICS, *semconv.CONVENTION_METRICS)}
     assert table - set(metrics) <= MAY_BE_ABSENT
@@ -148,7 +150,9 @@ def test_spans_and_metrics_arrive_through_the_console_exporter(tmp_path):
         if p["attributes"]["otel_memory.sort"] == "span"
     }
     assert counts == {"keeps": 4}
-    assert live(metrics["otel_memory.span.heap.live"])["keeps", "keeps"] > 5 * MIB
+    # At least three of the four, or five, are in the samples, but once in 10^8 runs.
+    held = live(metrics["otel_memory.span.heap.live"])
+    assert held["keeps", "keeps"] > 2.5 * KEPT_BYTES
     assert "Setting attribute on ended span" not in done.stderr
     assert done.stderr == ""
 
@@ -282,7 +286,7 @@ def test_our_variables_are_flags_that_collide_with_none():
         env=environment(COLUMNS="200"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, output(done)
@@ -318,7 +322,7 @@ def test_beside_the_other_instrumentations(tmp_path):
     held = live(scopes[semconv.SCOPE_NAME]["otel_memory.span.heap.live"])
     entries = {entry for entry, _ in held}
     assert {"GET /basket/<item>", "GET /items/{item}", "keeps"} <= entries, entries
-    assert held["GET /items/{item}", "keeps"] > 5 * MIB
+    assert held["GET /items/{item}", "keeps"] > 2.5 * KEPT_BYTES
     by_scope = {}
     for span in spans_of(done):
         assert ours(span["attributes"]) == ON_A_SPAN, span["name"]
@@ -358,7 +362,7 @@ def test_a_function_of_the_application_is_wrapped_by_name(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, output(done)

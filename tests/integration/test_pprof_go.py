@@ -124,7 +124,7 @@ def go(details, tmp_path_factory):
             env={**os.environ, "GOTOOLCHAIN": "local", "GOPROXY": "off"},
             capture_output=True,
             text=True,
-            timeout=170,
+            timeout=300,
             check=True,
         ).stdout
 

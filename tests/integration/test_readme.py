@@ -44,7 +44,7 @@ def table(name: str, page: str = README) -> str:
 
 
 def run(
-    command: str, cwd: Path, timeout_seconds: float = 120, **environment: str
+    command: str, cwd: Path, timeout_seconds: float = 300, **environment: str
 ) -> str:
     """Run a command as a user would who has installed the package."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -90,8 +90,9 @@ def test_the_first_command_names_the_line_that_leaks(tmp_path: Path) -> None:
     spans = rows_of(output, "Spans (bytes are self)")
     live_bytes = {name: parse_bytes(figures[-2]) for name, figures in spans.items()}
     assert next(iter(spans)) == "get_product_list"
-    # 91 MiB; 120 on 3.10, whose dicts are larger. A few hundred samples tell.
-    assert 70 * 2**20 < live_bytes["get_product_list"] < 150 * 2**20
+    # 91 MiB; 120 on 3.10, whose dicts are larger. Some 700 samples, with which one run
+    # differs from the next by 5 MiB: far less than these bounds.
+    assert 55 * 2**20 < live_bytes["get_product_list"] < 170 * 2**20
     # The bounded cache holds 2 MiB at most; a sample stands for half a MiB.
     assert live_bytes.get("GET /products/<int:product_id>", 0) < 8 * 2**20
     for honest in ("GET /", "GET /search", "GET /reports/sales", "load_sales"):

@@ -22,7 +22,7 @@ SORTS = {"span", "no-span", "telemetry", "import", "after-end", "gc", "other"}
 
 def install():
     """Hook the allocators and take so many samples that the table is always full."""
-    faulthandler.dump_traceback_later(100, exit=True)
+    faulthandler.dump_traceback_later(270, exit=True)
     reason = _core.install(_bootstrap._find_and_load.__code__)
     assert reason is None, reason
     _core.set_attributing(True)

@@ -36,14 +36,14 @@ from otel_memory.heap import _core
 FORKS = 60
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", Warning)
 faulthandler.register(signal.SIGALRM, all_threads=True, chain=True)
-signal.alarm(100)
+signal.alarm(270)
 
 tracer = start()
 kept = [bytearray(30 * MIB)]
 
 
 def child(inherited):
-    signal.alarm(30)  # faulthandler's watchdog does not survive a fork
+    signal.alarm(120)  # faulthandler's watchdog does not survive a fork
     telemetry.exporter.clear()
     for key, row in core_pairs().items():
         assert row.count == 0, (key, row)

@@ -12,7 +12,7 @@ import gc
 
 from _tools import DELTA, core_pairs, metric_points, say, start, telemetry
 
-faulthandler.dump_traceback_later(90, exit=True)
+faulthandler.dump_traceback_later(270, exit=True)
 tracer = start()
 metric_points()
 gc.collect()

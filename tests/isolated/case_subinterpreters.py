@@ -35,7 +35,7 @@ else:
 
     destroy = _xxsubinterpreters.destroy
 
-faulthandler.dump_traceback_later(100, exit=True)
+faulthandler.dump_traceback_later(270, exit=True)
 
 # As the environment's sitecustomize does it. Where the GIL is the interpreter's own,
 # or threads are forbidden, the SDK or another dependency may be what refuses.

@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from otel_memory import MemoryInstrumentor, metrics
 from otel_memory.findings import Findings
 
-faulthandler.dump_traceback_later(90, exit=True)
+faulthandler.dump_traceback_later(270, exit=True)
 CONFIG = {"interval_seconds": 3600}
 
 

@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanKind
 
 from otel_memory import MemoryInstrumentor, _guard, metrics, semconv
 
-faulthandler.dump_traceback_later(90, exit=True)
+faulthandler.dump_traceback_later(270, exit=True)
 NAME = semconv.ENTRY_PEAK.name
 
 

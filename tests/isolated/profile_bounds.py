@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import resource
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -87,14 +88,16 @@ def case_storm(kind):
     readings = []
     for wait in (START_SECONDS, SECONDS):
         stop.wait(wait)  # for as long as the storm is to last; nobody sets it before
-        readings.append((time.monotonic(), _core.health()["samples"]))
+        before_at, samples = time.monotonic(), _core.health()["samples"]
+        readings.append((before_at, samples, time.monotonic()))
     stop.set()
     for thread in threads:
         thread.join()
-    (first_at, first), (last_at, last) = readings
-    per_second = (last - first) / (last_at - first_at)
+    # A thread may have to wait between a look at the clock and one at the samples.
+    (first_before, first, first_after), (_, last, last_after) = readings
+    per_second = (last - first) / (last_after - first_before)
     say(kind, "first", first - before, "then", per_second, _core.health())
-    assert first - before <= START_SAMPLES + SLACK * PER_SECOND * (first_at - began)
+    assert first - before <= START_SAMPLES + SLACK * PER_SECOND * (first_after - began)
     assert per_second <= SLACK * PER_SECOND
     # It is a storm, and it is sampled: not much less than the budget either.
     assert per_second >= PER_SECOND / 10
@@ -108,6 +111,7 @@ TABLE = 16_384
 KEPT = 2 * TABLE
 GROWTH_BYTES = MIB
 """A tenth of a byte for each of the ten million."""
+HALF_ROUNDS = 5
 
 
 def rss_bytes():
@@ -172,21 +176,28 @@ def case_ten_million():
 
 
 def case_tables_full():
-    """Tables, stacks and rows that are full again and again: RSS does not grow."""
+    """Tables, stacks and rows that are full again and again: RSS does not grow.
+
+    An arena of 1 MiB, and what lies around, may be left or not, once in some ten
+    times: so medians are compared.
+    """
     install()
-    readings = []
+    memory, rss = [], []
     with rehearsal():
         fill_tables(1, is_sampled=False)
-    for _ in range(8):
+    for _ in range(1 + 2 * HALF_ROUNDS):
         _core.set_sampling(True, rate_bytes=RATE_BYTES)
         fill_tables(1)
         assert_all_is_freed("full")
-        readings.append((rss_bytes(), read_health()["memory_bytes"]))
-    say(readings, _core.health())
+        memory.append(read_health()["memory_bytes"])
+        rss.append(rss_bytes())
+    say(memory, rss, _core.health())
     assert _core.health()["thinned"] > TABLE
     # The names of spans and the rows of pairs are new each time; rows are bounded.
-    assert readings[-1][0] - readings[3][0] <= GROWTH_BYTES
-    assert readings[-1][1] - readings[3][1] <= GROWTH_BYTES
+    for readings, bound_bytes in ((memory, GROWTH_BYTES), (rss, 2 * GROWTH_BYTES)):
+        before, after = readings[1:-HALF_ROUNDS], readings[-HALF_ROUNDS:]
+        growth_bytes = statistics.median(after) - statistics.median(before)
+        assert growth_bytes <= bound_bytes, growth_bytes
 
 
 SPANS = 30_000

@@ -32,7 +32,7 @@ from _profile import (
 from otel_memory.heap import _core
 
 RATE_BYTES = 512
-SHARE = 0.2
+SHARE = 0.25
 HELD_BYTES = 1_000_000
 ADDRESS_BYTES = 32  # the int that holds a block's address
 PLANS = {

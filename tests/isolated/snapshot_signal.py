@@ -72,7 +72,7 @@ def ask(pid=None):
 def hold(tracer, name="holder"):
     from otel_memory.heap import _core
 
-    _core.set_sampling(True, rate_bytes=32 * 1024)
+    _core.set_sampling(True, rate_bytes=32 * 1024, seed=7)
     with tracer.start_as_current_span(name):
         return [bytearray(10_000) for _ in range(2000)]
 

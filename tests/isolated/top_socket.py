@@ -7,6 +7,7 @@ import gc
 import io
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -77,7 +78,7 @@ def pid_in(answer):
 def hold(tracer, name="holder"):
     from otel_memory.heap import _core
 
-    _core.set_sampling(True, rate_bytes=32 * 1024)
+    _core.set_sampling(True, rate_bytes=32 * 1024, seed=7)
     with tracer.start_as_current_span(name):
         return [bytearray(10_000) for _ in range(2000)]
 
@@ -234,6 +235,13 @@ def case_what_killed_processes_left_is_replaced_or_removed():
     }
 
 
+def wait_until_hung_up(client):
+    """See the end of an answer without reading what there is of it."""
+    poll = select.poll()
+    poll.register(client, 0)  # POLLHUP is told always.
+    assert poll.poll(TIMEOUT_SECONDS * 1000) == [(client.fileno(), select.POLLHUP)]
+
+
 def case_clients_that_misbehave_are_harmless():
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # or Python would ignore it
     top_socket.SEND_SECONDS = 0.2
@@ -244,6 +252,8 @@ def case_clients_that_misbehave_are_harmless():
     talker = connect()
     talker.sendall(b"GET / HTTP/1.1\r\n" * 1000)
     talker.close()
+    wait_until_hung_up(silent)
+    top_socket.SEND_SECONDS = TIMEOUT_SECONDS  # We read, but may have to wait.
     whole = ask()
     assert len(whole) > 500_000
     assert pid_in(whole) == os.getpid()
@@ -442,6 +452,17 @@ def case_a_file_that_is_not_ours_any_more_stays():
     assert not logged.about("OTEL_PYTHON_MEMORY_TOP")
 
 
+def wait_until_blocked(thread, descriptor):
+    """See a thread in a call on a descriptor, where the kernel tells.
+
+    A moment earlier it has looked whose the descriptor is, and not yet called.
+    """
+    call = Path(f"/proc/self/task/{thread.native_id}/syscall")
+    with suppress(OSError):
+        while call.read_text().split()[1:2] != [hex(descriptor)]:
+            assert thread.is_alive()
+
+
 def case_a_socket_of_the_application_that_has_our_number_is_left_alone():
     """As after a daemon has closed every descriptor that it found."""
     logged = Logged()
@@ -452,6 +473,7 @@ def case_a_socket_of_the_application_that_has_our_number_is_left_alone():
     path = Path(os.environ["XDG_RUNTIME_DIR"], "theirs.sock")
     theirs.bind(str(path))
     theirs.listen()
+    wait_until_blocked(thread, number)
     os.dup2(theirs.fileno(), number)
     theirs.close()
     theirs = socket.socket(fileno=number)

@@ -23,7 +23,7 @@ import pytest
 
 from otel_memory import semconv
 
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 300
 KIB = 1024
 HEALTH = {
     "samples": int,
@@ -822,8 +822,9 @@ def standard_error(sizes, rate_bytes):
 
 
 def assert_close(live, expected, error):
-    # Objects' heads are samples as well, and small: 1 % for them.
-    assert abs(live - expected) <= 3 * error + expected / 100, (live, expected, error)
+    # Objects' heads are samples as well, and small: 1 % for them. Six errors, for a
+    # seed does not fix all: who is thinned out depends on addresses.
+    assert abs(live - expected) <= 6 * error + expected / 100, (live, expected, error)
 
 
 @in_a_process_of_its_own
