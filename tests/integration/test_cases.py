@@ -11,16 +11,12 @@ import shlex
 import subprocess
 import sys
 import sysconfig
-from pathlib import Path
 
 import pytest
 
-from .isolated_support import UNTRACED, marks_of
+from .isolated_support import ISOLATED, TIMEOUT_SECONDS, UNTRACED, marks_of
 
 pytestmark = pytest.mark.extension
-
-ISOLATED = Path(__file__).parents[1] / "isolated"
-TIMEOUT_SECONDS = 300
 
 # Where a script is run more than once: (arguments, environment, options of Python).
 ALLOCATORS = {

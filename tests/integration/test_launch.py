@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from otel_memory import config, semconv
 
-from .isolated_support import APPS, environment, output
+from .isolated_support import APPS, TIMEOUT_SECONDS, environment, output
 
 pytestmark = pytest.mark.extension
 
@@ -74,7 +74,7 @@ def launch(*arguments, cwd, exit_code=0, flags=(), traceback=False, **variables)
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert done.returncode == exit_code, output(done)
@@ -286,7 +286,7 @@ def test_our_variables_are_flags_that_collide_with_none():
         env=environment(COLUMNS="200"),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert done.returncode == 0, output(done)
@@ -362,7 +362,7 @@ def test_a_function_of_the_application_is_wrapped_by_name(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert done.returncode == 0, output(done)
