@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from _tools import DELTA, core_pairs, say, start, telemetry
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
 CHILDREN = 2000
 
-tracer = start(
-    {"none": None, "simple": SimpleSpanProcessor, "batch": BatchSpanProcessor}[
-        sys.argv[1]
-    ]
-)
+PROCESSORS = {
+    "none": None,
+    "simple": SimpleSpanProcessor,
+    # Room for all of them: where its thread waits for its turn, the SDK would warn.
+    "batch": partial(BatchSpanProcessor, max_queue_size=5 * CHILDREN),
+}
+
+tracer = start(PROCESSORS[sys.argv[1]])
 reader = SimpleSpanProcessor(telemetry.exporter)
 
 
